@@ -1,0 +1,37 @@
+# The commands of this project. Every target installs what it needs first; nothing but Python >= 3.11 and make is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: install demo up test check bench lock
+
+install: .venv/installed  ## .venv with everything, from the hashed locks
+
+.venv/installed: requirements-dev.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("simyard needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	@touch $@
+
+demo: install  ## the whole way of a simulation on this machine, shown live
+	$(BIN)/python -m standalone.demo
+
+up: install  ## the stack in the foreground; Ctrl-C stops it
+	$(BIN)/simyard up
+
+test: install  ## the whole suite; starts the servers it needs
+	$(BIN)/pytest --numprocesses 2 --dist loadscope
+
+check: install  ## lint, types, import contracts, unit tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --numprocesses 2 -m "not servers"
+
+bench: install  ## each figure a ratio against its limit, measured in the same run
+	$(BIN)/python -m benchmarks
+
+lock:  ## the hashed locks anew; needs uv
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" setup.cfg --output-file requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra standalone --extra dev setup.cfg --output-file requirements-dev.txt
