@@ -1,0 +1,1 @@
+"""What both the web and the worker processes load, and nothing else."""

@@ -1,0 +1,36 @@
+"""The composition root: makes every door of a process from its settings. Nothing is opened before it is used."""
+
+from collections.abc import Callable, Sequence
+
+from celery import Celery
+
+from shared.lifecycle import Lifecycle
+from shared.messaging.announcer import Announcer, Work
+from shared.messaging.pubsub import PubSub, connect
+from shared.messaging.queue import Queue, make_celery
+from shared.persistence.database import Database
+from shared.settings import Settings
+from shared.storage.store import Store
+
+
+class Connections:
+    """The doors: database, redis, pubsub, celery, store, and the lifecycle that stands on them."""
+
+    def __init__(self, settings: Settings, *, application: str, pool_size: int, celery: Celery | None = None,
+                 after: Callable[[Sequence[Work]], None] | None = None) -> None:
+        redis_url = settings.redis_url.get_secret_value()
+        self.database = Database(settings.database_url.get_secret_value(), pool_size=pool_size,
+                                 application=application)
+        self.redis = connect(redis_url)
+        self.pubsub = PubSub(self.redis)
+        self.celery = celery or make_celery(redis_url)
+        self.store = Store(settings.minio_endpoint, settings.minio_access_key.get_secret_value(),
+                           settings.minio_secret_key.get_secret_value(), settings.minio_bucket,
+                           secure=settings.minio_use_ssl, public_endpoint=settings.minio_public_endpoint)
+        self.lifecycle = Lifecycle(self.database, Announcer(Queue(self.celery), self.pubsub), settings.slots, after)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.database.close()
+        self.redis.close()
+        self.celery.close()

@@ -1,0 +1,367 @@
+"""THE writer of states: submits, admits, moves and ends jobs, each in one transaction with its events.
+
+Every move is compare-and-set on (id, attempt, state) under the row's lock; a move that lost is left out, not an error.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Interval, Row, bindparam, func, insert, literal, select, text, update
+
+from shared.domain.errors import IllegalTransition, NotFound
+from shared.domain.specs import Program
+from shared.domain.states import ENDED, LIVE, SUCCESS, Reason, State, check, end_of
+from shared.messaging.announcer import Announcer, Work
+from shared.messaging.queue import OVERDUE_SECONDS
+from shared.persistence import admission
+from shared.persistence.database import Database
+from shared.persistence.models import NOW, attempts, events, jobs, simulations
+from shared.persistence.numbering import number_events
+from shared.persistence.queries import Idempotency, claim_answer
+
+log = logging.getLogger(__name__)
+
+RETRY_BACKOFF_SECONDS = (2, 10, 60)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What submit() writes. `sets`: one (parameters, seed) for each instance, in the order of their index."""
+
+    id: UUID
+    name: str
+    owner: UUID
+    visibility: str
+    labels: dict[str, str]
+    template: str
+    template_version: int
+    spec: dict[str, Any]
+    program: Program
+    seed: int
+    priority: int
+    max_parallel: int | None
+    sets: Sequence[tuple[dict[str, Any], int]]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A wish to move a job, void unless it still is in `old` with this attempt."""
+
+    job: UUID
+    attempt: int
+    old: State
+    new: State
+    outcome: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    counted: bool = True  # whether the attempt counts toward retry.max_attempts
+
+
+@dataclass(frozen=True)
+class End:
+    """How collecting ended. `outcome` differs from the job's only where collecting may: a success that was none."""
+
+    job: UUID
+    attempt: int
+    outcome: str
+    message: str | None = None
+    passed: bool | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    progress: dict[str, Any] | None = None
+
+
+class Lifecycle:
+    """Opened once a process. `after` is called with the tasks due after each commit; by default it settles at once."""
+
+    def __init__(self, database: Database, announcer: Announcer, slots: int,
+                 after: Callable[[Sequence[Work]], None] | None = None) -> None:
+        self._database = database
+        self._announcer = announcer
+        self._slots = slots
+        self._after = after or self.settle
+
+    # -- telling -------------------------------------------------------------------------------------------------
+
+    def settle(self, work: Sequence[Work] = ()) -> None:
+        """Send the tasks, number what is committed, publish it. Also called by the sweep, for what a crash left."""
+        self._announcer.send(work)
+        self._announcer.publish(number_events(self._database))
+
+    def ring(self, work: Sequence[Work]) -> None:
+        """As after a commit of ours: another door has written what makes these tasks due (a recorder's facts)."""
+        self._after(work)
+
+    # -- beginning -----------------------------------------------------------------------------------------------
+
+    def submit(self, submission: Submission, idempotency: Idempotency | None = None) -> tuple[int, Any] | None:
+        """Write the simulation, its jobs and its first event; None when written.
+
+        With an idempotency key that has been answered already: that answer, and nothing is written.
+        """
+        with self._database.transaction() as tx:
+            if idempotency is not None and (answer := claim_answer(tx, idempotency)):
+                return answer
+            self._insert_simulation(tx, submission)
+            self._insert_jobs(tx, submission)
+            tx.execute(insert(events).values(
+                simulation=submission.id, kind="simulation", owner=submission.owner, to_state=State.QUEUED,
+                actor=f"user:{submission.owner}"))
+        self._after(())
+        return None
+
+    def _insert_simulation(self, tx: Connection, new: Submission) -> None:
+        total = len(new.sets)
+        tx.execute(insert(simulations).values(
+            id=new.id, name=new.name, owner=new.owner, visibility=new.visibility, labels=new.labels,
+            template=new.template, template_version=new.template_version, spec=new.spec,
+            program=new.program.model_dump(mode="json"), seed=new.seed, priority=new.priority,
+            max_parallel=new.max_parallel, total=total, state=State.QUEUED,
+            counts=dict.fromkeys(State, 0) | {State.QUEUED: total},
+            verdicts={"passed": 0, "not_passed": 0, "none": total}))
+
+    def _insert_jobs(self, tx: Connection, new: Submission) -> None:
+        # One statement for all of them: the parameter sets travel as one JSON text and are taken apart by Postgres.
+        tx.execute(text("""
+            INSERT INTO jobs (id, kind, owner, simulation, index, parameters, seed, state, queue_deadline)
+            SELECT gen_random_uuid(), 'instance', :owner, :simulation, entry.place - 1, entry.value->0,
+                   (entry.value->>1)::bigint, :state, clock_timestamp() + make_interval(secs => :queue_seconds)
+            FROM jsonb_array_elements(CAST(:sets AS jsonb)) WITH ORDINALITY AS entry(value, place)"""),
+            {"owner": new.owner, "simulation": new.id, "state": State.QUEUED, "sets": json.dumps(new.sets),
+             "queue_seconds": new.program.limits.queue_seconds})
+
+    def admit(self) -> int:
+        """Move QUEUED jobs into the free slots, by priority, then the owner with the fewest live, then age."""
+        with self._database.transaction() as tx:
+            chosen = admission.choose(tx, self._slots)
+            rows = tx.execute(
+                update(jobs).where(jobs.c.id.in_(chosen), jobs.c.state == State.QUEUED)
+                .values(self._common(State.STARTING))
+                .returning(jobs.c.id, jobs.c.attempt, jobs.c.simulation, jobs.c.owner, jobs.c.kind)
+            ).all() if chosen else []
+            if rows:
+                tx.execute(insert(attempts), [{"job": row.id, "number": row.attempt} for row in rows])
+                self._insert_events(tx, "admission", [
+                    (row, Move(row.id, row.attempt, State.QUEUED, State.STARTING)) for row in rows])
+        if rows:
+            self._after([(row.id, State.STARTING) for row in rows])
+        return len(rows)
+
+    def set_admission(self, *, is_open: bool) -> None:
+        """Let jobs start, or no more: what the stack says as it comes up and goes down."""
+        with self._database.transaction() as tx:
+            admission.set_open(tx, is_open)
+
+    def pass_gate(self, job: UUID, attempt: int, *, host: str, boot: str, token_hash: str) -> bool:
+        """Whether this call, and no other ever, may start the attempt: it is STARTING and nobody asked it to stop."""
+        wanted = select(jobs.c.id).where(
+            jobs.c.id == job, jobs.c.attempt == attempt, jobs.c.state == State.STARTING).with_for_update()
+        with self._database.transaction() as tx:
+            return tx.execute(
+                update(attempts)
+                .where(attempts.c.job.in_(wanted), attempts.c.number == attempt, attempts.c.gate_passed_at.is_(None))
+                .values(gate_passed_at=NOW, host=host, boot=boot, token_hash=token_hash)
+            ).rowcount == 1
+
+    # -- moving --------------------------------------------------------------------------------------------------
+
+    def transition_many(self, moves: Iterable[Move], *, actor: str) -> list[Move]:
+        """Carry out in one transaction those moves that still hold; returns them. Ends are left to finish()."""
+        wanted = {move.job: move for move in moves}
+        if not wanted:
+            return []
+        with self._database.transaction() as tx:
+            held = [(row, wanted[row.id]) for row in self._lock(tx, jobs.c.id.in_(wanted))
+                    if (row.attempt, row.state) == (wanted[row.id].attempt, wanted[row.id].old)]
+            self._move(tx, actor, held)
+        moved = [move for _, move in held]
+        if moved:
+            self._after([(move.job, move.new) for move in moved])
+        return moved
+
+    def finish(self, end: End, register: Callable[[Connection], None]) -> State | None:
+        """End a COLLECTING attempt, or queue the next; `register` writes its bundles in the same transaction.
+
+        Returns the new state, or None (and writes nothing) when the attempt is not being collected any more.
+        """
+        with self._database.transaction() as tx:
+            rows = [row for row in self._lock(tx, jobs.c.id == end.job)
+                    if (row.attempt, row.state) == (end.attempt, State.COLLECTING)]
+            if not rows:
+                return None
+            register(tx)
+            new = self._end(tx, rows[0], end)
+        self._after(())
+        self.admit()
+        return new
+
+    def _end(self, tx: Connection, row: Row[Any], end: End) -> State:
+        new = State.QUEUED if self._retries(tx, row, end.outcome) else end_of(end.outcome)
+        values = {"passed": end.passed, "metrics": end.metrics or None, "outcome": end.outcome,
+                  "message": end.message, "progress": end.progress or row.progress}
+        tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))
+        tx.execute(update(attempts).where(attempts.c.job == row.id, attempts.c.number == end.attempt)
+                   .values(outcome=end.outcome, message=end.message, counted=end.outcome != Reason.PREEMPTED))
+        self._move(tx, "worker", [(row, Move(row.id, row.attempt, State.COLLECTING, new, outcome=end.outcome))],
+                   passed=end.passed)
+        return new
+
+    def _retries(self, tx: Connection, row: Row[Any], outcome: str) -> bool:
+        """Whether this end is followed by another attempt: by reason and cap, and never after a cancel."""
+        if row.cancel_requested or outcome == SUCCESS:
+            return False
+        if outcome == Reason.PREEMPTED:
+            return True
+        retry = Program.model_validate(row.program).retry
+        tried = tx.execute(select(func.count()).select_from(attempts)
+                           .where(attempts.c.job == row.id, attempts.c.counted)).scalar_one()
+        return outcome in retry.on and tried < retry.max_attempts
+
+    # -- cancelling ----------------------------------------------------------------------------------------------
+
+    def cancel_job(self, job: UUID, *, actor: str) -> None:
+        """Cancel one instance: at once if nothing was started, else by stopping it. Repeating it changes nothing."""
+        with self._database.transaction() as tx:
+            rows = self._lock(tx, jobs.c.id == job)
+            if not rows:
+                raise NotFound(f"no instance {job}")
+            if rows[0].state in (State.SUCCEEDED, State.FAILED):
+                raise IllegalTransition(f"instance {job} is {rows[0].state} already",
+                                        remedy="only what has not ended can be cancelled")
+            work = self._cancel(tx, actor, rows)
+        self._after(work)
+
+    def cancel_simulation(self, simulation: UUID, *, actor: str) -> None:
+        """Cancel every instance that has not ended; those left queued by a crash are ended by the sweep."""
+        with self._database.transaction() as tx:
+            row = tx.execute(select(simulations.c.state).where(simulations.c.id == simulation)
+                             .with_for_update()).first()
+            if row is None:
+                raise NotFound(f"no simulation {simulation}")
+            if row.state in (State.SUCCEEDED, State.FAILED):
+                raise IllegalTransition(f"simulation {simulation} is {row.state} already",
+                                        remedy="only what has not ended can be cancelled")
+            tx.execute(update(simulations).where(simulations.c.id == simulation)
+                       .values(stop_requested=True, stale=True))
+            self._cancel_queued(tx, simulation, actor)
+            work = self._cancel(tx, actor, self._lock(
+                tx, (jobs.c.simulation == simulation) & jobs.c.state.in_(LIVE)))
+        self._after(work)
+
+    def _cancel_queued(self, tx: Connection, simulation: UUID, actor: str) -> None:
+        # Set-wise, for there may be a hundred thousand; no program is involved.
+        tx.execute(text("""
+            WITH queued AS (SELECT id FROM jobs WHERE simulation = :simulation AND state = 'QUEUED'
+                            ORDER BY id FOR UPDATE),
+                 ended AS (UPDATE jobs SET state = :cancelled, outcome = :reason, version = version + 1,
+                                  cancel_requested = true, state_since = clock_timestamp(),
+                                  ended_at = clock_timestamp(), due_at = NULL
+                           FROM queued WHERE jobs.id = queued.id RETURNING jobs.id, jobs.owner, jobs.attempt)
+            INSERT INTO events (simulation, job, kind, owner, actor, from_state, to_state, reason, attempt)
+            SELECT :simulation, id, 'instance', owner, :actor, 'QUEUED', :cancelled, :reason, attempt FROM ended"""),
+            {"simulation": simulation, "actor": actor, "cancelled": State.CANCELLED,
+             "reason": Reason.CANCELLED_BY_USER})
+
+    def _cancel(self, tx: Connection, actor: str, rows: Sequence[Row[Any]]) -> list[Work]:
+        """What cancel means in each state; the rows are locked."""
+        moves = []
+        for row in rows:
+            state = State(row.state)
+            started = state == State.RUNNING or (state == State.STARTING and row.gate_passed_at is not None)
+            if started:
+                moves.append((row, self._by_user(row, State.STOPPING)))
+            elif state in (State.QUEUED, State.STARTING):
+                moves.append((row, self._by_user(row, State.CANCELLED)))
+        self._move(tx, actor, moves)
+        tx.execute(update(jobs).where(jobs.c.id.in_([row.id for row in rows])).values(cancel_requested=True))
+        return [(move.job, move.new) for _, move in moves]
+
+    @staticmethod
+    def _by_user(row: Row[Any], new: State) -> Move:
+        return Move(row.id, row.attempt, State(row.state), new, outcome=Reason.CANCELLED_BY_USER)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _lock(tx: Connection, condition: Any) -> Sequence[Row[Any]]:
+        """The jobs, locked in the order of their ids (two that lock in different orders deadlock), with what is
+        needed to move them. Read by a second statement: one that had to wait for the lock still sees what was there
+        when it began, and a gate passed meanwhile would be missed."""
+        ids = tx.execute(select(jobs.c.id).where(condition).order_by(jobs.c.id).with_for_update()).scalars().all()
+        return tx.execute(
+            select(jobs, attempts.c.gate_passed_at, simulations.c.program)
+            .join(simulations, simulations.c.id == jobs.c.simulation)
+            .outerjoin(attempts, (attempts.c.job == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
+            .where(jobs.c.id.in_(ids)).order_by(jobs.c.id)
+        ).all()
+
+    def _move(self, tx: Connection, actor: str, held: Sequence[tuple[Row[Any], Move]],
+              passed: bool | None = None) -> None:
+        """Write locked jobs' new states and their events. Grouped by move, for each kind writes other columns."""
+        for row, move in held:
+            check(State(row.state), move.new)
+        for new in {move.new for _, move in held}:
+            group = [(row, move) for row, move in held if move.new == new]
+            self._update_jobs(tx, new, group)
+            self._update_attempts(tx, new, [move for _, move in group])
+        self._insert_events(tx, actor, held, passed)
+
+    def _update_jobs(self, tx: Connection, new: State, group: Sequence[tuple[Row[Any], Move]]) -> None:
+        values = self._common(new)
+        if new == State.QUEUED:
+            values |= {"attempt": jobs.c.attempt + 1, "outcome": None, "exit_code": None, "progress": None,
+                       "passed": None, "metrics": None, "not_before": NOW + bindparam("wait", type_=Interval)}
+            rows = [{"row": row.id, "wait": self._backoff(row, move)} for row, move in group]
+        else:
+            values |= {"outcome": func.coalesce(jobs.c.outcome, bindparam("result")),
+                       "message": func.coalesce(jobs.c.message, bindparam("note")),
+                       "exit_code": func.coalesce(jobs.c.exit_code, bindparam("code"))}
+            rows = [{"row": row.id, "result": move.outcome, "note": move.message, "code": move.exit_code}
+                    for row, move in group]
+        tx.execute(update(jobs).where(jobs.c.id == bindparam("row")).values(values), rows)
+
+    @staticmethod
+    def _backoff(row: Row[Any], move: Move) -> timedelta:
+        """How long an automatic retry waits: not at all when the attempt was none of its own fault."""
+        if move.outcome in (None, Reason.PREEMPTED):
+            return timedelta()
+        return timedelta(seconds=RETRY_BACKOFF_SECONDS[min(row.attempt, len(RETRY_BACKOFF_SECONDS)) - 1])
+
+    @staticmethod
+    def _common(new: State) -> dict[str, Any]:
+        overdue = OVERDUE_SECONDS.get(new)
+        values: dict[str, Any] = {
+            "state": literal(str(new)), "version": jobs.c.version + 1, "state_since": NOW,
+            "due_at": None if overdue is None else NOW + timedelta(seconds=overdue)}
+        if new == State.STARTING:
+            values["queue_deadline"] = None
+        if new == State.RUNNING:
+            values["started_at"] = func.coalesce(jobs.c.started_at, NOW)
+        if new in ENDED:
+            values["ended_at"] = NOW
+        return values
+
+    @staticmethod
+    def _update_attempts(tx: Connection, new: State, moves: Sequence[Move]) -> None:
+        this = (attempts.c.job == bindparam("row"), attempts.c.number == bindparam("n"))
+        if new == State.RUNNING:
+            tx.execute(update(attempts).where(*this).values(started_at=NOW),
+                       [{"row": move.job, "n": move.attempt} for move in moves])
+        if new == State.COLLECTING:
+            tx.execute(update(attempts).where(*this).values(ended_at=NOW, exit_code=bindparam("code")),
+                       [{"row": move.job, "n": move.attempt, "code": move.exit_code} for move in moves])
+        if uncounted := [{"row": move.job, "n": move.attempt} for move in moves if not move.counted]:
+            tx.execute(update(attempts).where(*this).values(counted=False), uncounted)
+
+    @staticmethod
+    def _insert_events(tx: Connection, actor: str, held: Sequence[tuple[Row[Any], Move]],
+                       passed: bool | None = None) -> None:
+        if held:
+            tx.execute(insert(events), [
+                {"simulation": row.simulation, "job": row.id, "kind": row.kind, "owner": row.owner, "actor": actor,
+                 "from_state": str(move.old), "to_state": str(move.new), "attempt": move.attempt, "passed": passed,
+                 "reason": None if move.outcome == SUCCESS else move.outcome} for row, move in held])

@@ -1,0 +1,1 @@
+"""Everything that speaks Redis and Celery: task names, pub/sub, and the telling of what was committed."""

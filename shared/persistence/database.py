@@ -1,0 +1,69 @@
+"""The door to Postgres. Opened by connections; raises Unavailable when the database does not answer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.domain.errors import Unavailable
+
+CONNECT_OPTIONS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 15,
+    "tcp_user_timeout": 30_000,
+    "options": "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
+}
+
+
+class Database:
+    """A pool of connections to one Postgres. Nothing is opened before the first transaction."""
+
+    def __init__(self, url: str, *, pool_size: int, application: str) -> None:
+        self._engine = create_engine(
+            url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_recycle=900, pool_pre_ping=True,
+            pool_use_lifo=True, executemany_mode="values_plus_batch",
+            connect_args=CONNECT_OPTIONS | {"application_name": f"simyard-{application}"},
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Commit at the end of the block, roll back on an error; Unavailable when the database does not answer."""
+        with self._translate_errors(), self._engine.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A read-only transaction in which every statement sees the same moment."""
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self._translate_errors(), self._engine.connect().execution_options(**options) as tx:
+            yield tx
+
+    def ping(self) -> None:
+        """Return when the database answers, raise Unavailable when not."""
+        with self.transaction() as tx:
+            tx.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self._engine.dispose()
+
+    @staticmethod
+    @contextmanager
+    def _translate_errors() -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise Unavailable(_first_line(error), code="database_unavailable",
+                              remedy="see that Postgres runs and that DATABASE_URL is right") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable(_first_line(error), code="database_unavailable") from error
+            raise
+
+
+def _first_line(error: sqlalchemy.exc.SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None) or error
+    return f"the database did not answer: {str(cause).strip().splitlines()[0] if str(cause).strip() else 'no detail'}"

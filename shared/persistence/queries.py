@@ -1,0 +1,102 @@
+"""The questions that both web and workers ask of the database, and the small writes that are no states."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from shared.domain.errors import InvalidSpec
+from shared.domain.states import LIVE, State
+from shared.persistence.models import NOW, attempts, idempotency_keys, jobs, leases, simulations
+
+IDEMPOTENCY_KEY_LIFE = timedelta(hours=24)
+
+JobRow = Row[Any]  # a job, its simulation's program, its present attempt, and the database's `now`
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """An Idempotency-Key with what was asked, and what will be answered if it is new."""
+
+    owner: UUID
+    key: str
+    request: str
+    status: int
+    body: dict[str, Any]
+
+
+def claim_answer(tx: Connection, new: Idempotency) -> tuple[int, dict[str, Any]] | None:
+    """None when the key is new: it is taken, by this transaction. Else the answer given before.
+
+    A second request with the key waits here until the first one's transaction has ended. InvalidSpec when the key
+    was used for another request.
+    """
+    this = (idempotency_keys.c.owner == new.owner) & (idempotency_keys.c.key == new.key)
+    tx.execute(delete(idempotency_keys).where(this, idempotency_keys.c.created_at < NOW - IDEMPOTENCY_KEY_LIFE))
+    claimed = tx.execute(upsert(idempotency_keys).values(
+        owner=new.owner, key=new.key, request=new.request, status=new.status, body=new.body
+    ).on_conflict_do_nothing()).rowcount
+    if claimed:
+        return None
+    known = tx.execute(select(idempotency_keys).where(this)).one()
+    if known.request != new.request:
+        raise InvalidSpec("this Idempotency-Key was used for another request", code="idempotency_mismatch",
+                          remedy="use a new key for a new request")
+    return known.status, known.body
+
+
+def job_by_id(tx: Connection, job: UUID) -> JobRow | None:
+    """The job, None when there is none."""
+    return tx.execute(_jobs().where(jobs.c.id == job)).first()
+
+
+def jobs_by_id(tx: Connection, ids: Sequence[UUID]) -> Sequence[JobRow]:
+    """The same for several; those that do not exist are left out."""
+    return tx.execute(_jobs().where(jobs.c.id.in_(ids))).all()
+
+
+def live_jobs(tx: Connection) -> Sequence[JobRow]:
+    """Every job that holds a slot."""
+    return tx.execute(_jobs().where(jobs.c.state.in_(LIVE))).all()
+
+
+def _jobs() -> Any:
+    return (
+        select(jobs, simulations.c.program, NOW.label("now"),
+               attempts.c.gate_passed_at, attempts.c.host, attempts.c.boot, attempts.c.facts, attempts.c.salvages,
+               attempts.c.log_end, attempts.c.log_tail, attempts.c.started_at.label("attempt_started_at"))
+        .join(simulations, simulations.c.id == jobs.c.simulation)
+        .outerjoin(attempts, (attempts.c.job == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
+    )
+
+
+def postpone(tx: Connection, ids: Sequence[UUID], wait: timedelta) -> None:
+    """Let the sweep leave these jobs' tasks alone for so long."""
+    tx.execute(update(jobs).where(jobs.c.id.in_(ids)).values(due_at=NOW + wait))
+
+
+def set_token(tx: Connection, job: UUID, attempt: int, token_hash: str) -> None:
+    """Give the attempt's recorder a new token, and count the salvage it is for."""
+    tx.execute(update(attempts).where(attempts.c.job == job, attempts.c.number == attempt)
+               .values(token_hash=token_hash, salvages=attempts.c.salvages + 1))
+
+
+def overstayed_jobs(tx: Connection, limit: int) -> Sequence[Row[Any]]:
+    """Queued jobs whose queue limit has run out: id, attempt."""
+    return tx.execute(select(jobs.c.id, jobs.c.attempt).where(
+        jobs.c.state == State.QUEUED, jobs.c.queue_deadline <= NOW).limit(limit)).all()
+
+
+def hold_lease(tx: Connection, name: str, holder: str, life: timedelta) -> bool:
+    """Take or renew the lease of that name; False while somebody else's has not run out."""
+    return tx.execute(
+        upsert(leases).values(name=name, holder=holder, epoch=1, until=NOW + life)
+        .on_conflict_do_update(
+            index_elements=["name"],
+            set_={"holder": holder, "epoch": leases.c.epoch + 1, "until": NOW + life},
+            where=(leases.c.holder == holder) | (leases.c.until < NOW))
+    ).rowcount == 1

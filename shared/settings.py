@@ -1,0 +1,112 @@
+"""The environment, read once into frozen, validated objects; each process builds the class with what it needs."""
+
+import os
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Count = Annotated[int, Field(ge=1)]
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+class DatabaseSettings(BaseSettings):
+    """What migrations need. The names of all settings are those of the environment, in lower case."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    database_url: SecretStr
+
+    @field_validator("database_url", mode="before")
+    @classmethod
+    def _uses_our_driver(cls, value: Any) -> Any:
+        scheme, separator, rest = str(value).partition("://")
+        if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
+            raise ValueError("must start with postgresql://")
+        return f"postgresql+psycopg2://{rest}"
+
+
+class Settings(DatabaseSettings):
+    """What every process needs."""
+
+    redis_url: SecretStr
+    minio_endpoint: Annotated[str, Field(pattern=r"^[^/:\s]+(:\d{1,5})?$")]
+    minio_access_key: SecretStr
+    minio_secret_key: SecretStr
+    minio_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = "robot-sim"
+    minio_use_ssl: bool = False
+    minio_public_endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = None
+    runtime: Literal["local"] = "local"
+    execution_timeout_seconds: Annotated[float, Field(gt=0)] = 30
+    execution_memory_limit_mb: Count = 512
+    max_running_instances: Annotated[int, Field(ge=0)] | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("must start with redis:// or rediss://")
+        return value
+
+    @cached_property
+    def slots(self) -> int:
+        """How many instances may be live at once: stated, or two for each core of this machine."""
+        return 2 * (os.cpu_count() or 1) if self.max_running_instances is None else self.max_running_instances
+
+
+class WebSettings(Settings):
+    """What web needs besides: signing tokens, and the ceilings that submissions are held against."""
+
+    secret_key: SecretStr
+    algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
+    access_token_expire_minutes: Annotated[int, Field(ge=1, le=1440)] = 30
+    api_str: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$")] = "/api/v1"
+    simyard_environment: Literal["production", "development"] = "production"
+    max_instances_per_simulation: Count = 100_000
+    max_run_seconds: Annotated[float, Field(gt=0)] = 86_400
+    max_memory_mb: Count = 65_536
+    max_gpus: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _has_a_long_secret(self) -> "WebSettings":
+        if self.simyard_environment == "production" and len(self.secret_key.get_secret_value().encode()) < 32:
+            raise ValueError("SECRET_KEY must have at least 32 bytes (SIMYARD_ENVIRONMENT=development allows less)")
+        return self
+
+
+class WorkerSettings(Settings):
+    """What workers and the watcher need besides: where programs run, and where their recorders find web."""
+
+    storage_base_dir: Path
+    worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 10
+    simyard_endpoints: Path | None = None
+    # Handed on to programs, which get nothing else of our environment.
+    path: str = os.defpath
+    home: str | None = None
+    lang: str | None = None
+    simyard_internal_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] = "http://127.0.0.1:8000"
+
+    def for_programs(self) -> dict[str, str]:
+        """The part of our own environment that programs see."""
+        inherited = {"PATH": self.path, "HOME": self.home, "LANG": self.lang}
+        return {name: value for name, value in inherited.items() if value is not None}
+
+    @field_validator("storage_base_dir")
+    @classmethod
+    def _is_absolute(cls, value: Path) -> Path:
+        return value.absolute()
+
+
+def read(kind: type[SettingsT]) -> SettingsT:
+    """The settings of this process; ends it with exit code 78 and one line naming every setting that is wrong."""
+    try:
+        return kind()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc'])).upper() or 'settings'}: {item['msg']}"
+                          for item in error.errors())
+        print(f"simyard: wrong or missing settings: {wrong}", file=sys.stderr)
+        sys.exit(os.EX_CONFIG)

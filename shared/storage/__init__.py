@@ -1,0 +1,1 @@
+"""Everything that speaks S3: where things lie in the bucket, and the store itself."""

@@ -1,0 +1,124 @@
+"""The S3 bucket: multipart uploads, presigned URLs, sizes. Only plain S3 calls, so any S3 server will do."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import quote, urlsplit
+
+import urllib3
+from minio import Minio
+from minio.datatypes import Part
+from minio.error import MinioException, S3Error
+
+from shared.domain.errors import Conflict, NotFound, Unavailable
+
+MIB = 1 << 20
+PART_SIZE = 16 * MIB
+URL_LIFE = timedelta(minutes=15)
+REGION = "us-east-1"  # stated, so that signing never asks the server
+
+
+@dataclass(frozen=True)
+class Multipart:
+    """An upload in progress: PUT each part to its URL (number i is urls[i - 1]), then complete it with the etags."""
+
+    upload_id: str
+    part_size: int
+    urls: list[str]
+
+
+class Store:
+    """One bucket. `public_endpoint` (a full URL) replaces the endpoint in URLs handed to clients."""
+
+    def __init__(self, endpoint: str, access_key: str, secret_key: str, bucket: str, *, secure: bool,
+                 public_endpoint: str | None = None, connections: int = 10) -> None:
+        http = urllib3.PoolManager(
+            maxsize=connections, timeout=urllib3.Timeout(connect=3, read=30), retries=urllib3.Retry(1, redirect=0))
+        self._client = Minio(endpoint, access_key, secret_key, secure=secure, region=REGION, http_client=http)
+        self._signer = self._client
+        if public_endpoint is not None:
+            public = urlsplit(public_endpoint)
+            self._signer = Minio(public.netloc, access_key, secret_key, secure=public.scheme == "https", region=REGION)
+        self.bucket = bucket
+
+    def make_bucket(self) -> None:
+        """Make the bucket unless it is there."""
+        with _translate_errors():
+            if not self._client.bucket_exists(self.bucket):
+                try:
+                    self._client.make_bucket(self.bucket)
+                except S3Error as error:
+                    if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                        raise
+
+    def begin(self, key: str, size: int) -> Multipart:
+        """Begin a multipart upload of `size` bytes (an empty object has one empty part) and sign its parts."""
+        part_size = max(PART_SIZE, -(-size // 1000))
+        with _translate_errors():
+            upload_id = self._client._create_multipart_upload(
+                self.bucket, key, {"Content-Type": "application/octet-stream"})
+        parts = max(1, -(-size // part_size))
+        urls = [self._client.get_presigned_url(
+            "PUT", self.bucket, key, expires=URL_LIFE,
+            extra_query_params={"partNumber": str(number), "uploadId": upload_id})
+            for number in range(1, parts + 1)]
+        return Multipart(upload_id, part_size, urls)
+
+    def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> int:
+        """Put the parts together; the object's size in bytes. Doing it twice is as good as once."""
+        parts = [Part(number, etag) for number, etag in enumerate(etags, 1)]
+        with _translate_errors():
+            try:
+                self._client._complete_multipart_upload(self.bucket, key, upload_id, parts)
+            except S3Error as error:
+                if error.code != "NoSuchUpload":  # completed before, and the answer was lost
+                    raise
+        return self.size(key)
+
+    def size(self, key: str) -> int:
+        """The object's size in bytes. NotFound when there is none."""
+        with _translate_errors():
+            return self._client.stat_object(self.bucket, key).size or 0
+
+    def delete(self, key: str) -> None:
+        """Remove the object, if it is there."""
+        with _translate_errors():
+            self._client.remove_object(self.bucket, key)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys that begin with `prefix`."""
+        with _translate_errors():
+            for item in self._client.list_objects(self.bucket, prefix, recursive=True):
+                if item.object_name:
+                    yield item.object_name
+
+    def download_url(self, key: str, name: str, *, content_type: str = "application/octet-stream") -> str:
+        """A URL that lets anyone GET the object for a quarter of an hour, as a file called `name`."""
+        return self._signer.presigned_get_object(
+            self.bucket, key, expires=URL_LIFE,
+            response_headers={"response-content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+                              "response-content-type": content_type})
+
+    def ping(self) -> None:
+        """Return when the bucket is there and ours, raise Unavailable when not."""
+        with _translate_errors():
+            if not self._client.bucket_exists(self.bucket):
+                raise Unavailable(f"there is no bucket {self.bucket}", code="storage_unavailable",
+                                  remedy="run the install step, or create the bucket of MINIO_BUCKET")
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    try:
+        yield
+    except S3Error as error:
+        if error.code in ("NoSuchKey", "NoSuchUpload", "NotFound"):
+            raise NotFound(f"nothing lies at {error.object_name or 'that key'}") from error
+        if error.code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall"):
+            raise Conflict(f"the parts do not make the object: {error.code}", code="parts_missing") from error
+        raise Unavailable(f"object storage refused: {error.code}", code="storage_unavailable",
+                          remedy="check MINIO_ACCESS_KEY, MINIO_SECRET_KEY and MINIO_BUCKET") from error
+    except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise Unavailable(f"object storage does not answer: {type(error).__name__}", code="storage_unavailable",
+                          remedy="see that the S3 server runs and that MINIO_ENDPOINT is right") from error

@@ -1,0 +1,75 @@
+"""The real servers, one set for each xdist worker, and a database of its own for each test that wants one."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+import pytest
+
+from shared.persistence.database import Database
+from standalone.servers import Servers
+
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", "/tmp/hypothesis")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"servers", "stack", "own_stack"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Postgres, Valkey and S3 as `simyard up` runs them, but for fsync."""
+    with Servers(tmp_path_factory.mktemp("servers"), durable=False) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def migrated(servers: Servers) -> str:
+    """The URL of a migrated database, to make others from."""
+    return _create(servers.database_url, "template_migrated", migrate=True)
+
+
+@pytest.fixture
+def database_url(servers: Servers, migrated: str) -> Iterator[str]:
+    """An empty, migrated database that nobody else uses."""
+    name = f"test_{uuid4().hex}"
+    yield _create(servers.database_url, name, template="template_migrated")
+    _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url.replace("postgresql:", "postgresql+psycopg2:"), pool_size=10, application="test")
+    yield database
+    database.close()
+
+
+def _create(server_url: str, name: str, *, template: str = "template0", migrate: bool = False) -> str:
+    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = server_url.rsplit("/", 1)[0] + "/" + name
+    if migrate:
+        _migrate(url)
+    return url
+
+
+def _migrate(url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(toml_file=Path(__file__).parents[1] / "pyproject.toml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", url)
+        command.upgrade(config, "head")
+
+
+def _execute(url: str, statement: str) -> None:
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        connection.cursor().execute(statement)
+    finally:
+        connection.close()

@@ -1,0 +1,552 @@
+"""The writer of states, on a real Postgres: what is written, and what two of everything at once leave."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, insert, select, text, update
+
+from shared.domain.errors import IllegalTransition, InvalidSpec, NotFound
+from shared.domain.events import Event
+from shared.domain.specs import Program, Retry
+from shared.domain.states import ENDED, LIVE, MOVES, SUCCESS, State, derive
+from shared.lifecycle import End, Lifecycle, Move, Submission
+from shared.messaging.announcer import Work
+from shared.persistence.database import Database
+from shared.persistence.models import attempts, events, installation, jobs, simulations, users
+from shared.persistence.numbering import number_events
+from shared.persistence.queries import Idempotency
+
+
+@dataclass
+class FakeAnnouncer:
+    sent: list[Work] = field(default_factory=list)
+    published: list[Event] = field(default_factory=list)
+
+    def send(self, work: Sequence[Work]) -> None:
+        self.sent += work
+
+    def publish(self, told: Sequence[Event]) -> None:
+        self.published += told
+
+
+class World:
+    """A lifecycle on a database, with a user, and short words for what tests do."""
+
+    def __init__(self, database: Database, slots: int = 4) -> None:
+        self.database = database
+        self.told = FakeAnnouncer()
+        self.lifecycle = Lifecycle(database, self.told, slots)  # type: ignore[arg-type]
+        self.user = self.add_user()
+
+    def add_user(self) -> UUID:
+        user = uuid4()
+        with self.database.transaction() as tx:
+            tx.execute(insert(users).values(id=user, email=str(user), password_hash="x", role="operator"))
+        return user
+
+    def submit(self, count: int = 1, *, owner: UUID | None = None, priority: int = 0, max_parallel: int | None = None,
+               idempotency: Idempotency | None = None, **program: Any) -> UUID:
+        simulation = uuid4()
+        self.lifecycle.submit(Submission(
+            simulation, "test", owner or self.user, "team", {}, "robot", 1, {},
+            Program(command=("/bin/true",), **program), 7, priority, max_parallel,
+            [({"place": place}, place) for place in range(count)]), idempotency)
+        return simulation
+
+    def jobs(self, simulation: UUID) -> list[Any]:
+        with self.database.transaction() as tx:
+            return list(tx.execute(select(jobs).where(jobs.c.simulation == simulation).order_by(jobs.c.index)))
+
+    def job(self, job: UUID) -> Any:
+        with self.database.transaction() as tx:
+            return tx.execute(select(jobs).where(jobs.c.id == job)).one()
+
+    def simulation(self, simulation: UUID) -> Any:
+        with self.database.transaction() as tx:
+            return tx.execute(select(simulations).where(simulations.c.id == simulation)).one()
+
+    def states(self, simulation: UUID) -> list[str]:
+        return [row.state for row in self.jobs(simulation)]
+
+    def pass_gate(self, job: UUID, attempt: int = 1) -> bool:
+        return self.lifecycle.pass_gate(job, attempt, host="h", boot="b", token_hash="t")
+
+    def move(self, job: UUID, new: State, **fields: Any) -> bool:
+        row = self.job(job)
+        return bool(self.lifecycle.transition_many(
+            [Move(job, row.attempt, State(row.state), new, **fields)], actor="test"))
+
+    def queued(self, **program: Any) -> UUID:
+        job: UUID = self.jobs(self.submit(**program))[0].id
+        return job
+
+    def admitted(self, **program: Any) -> UUID:
+        job = self.queued(**program)
+        self.lifecycle.admit()
+        return job
+
+    def gated(self, **program: Any) -> UUID:
+        job = self.admitted(**program)
+        assert self.pass_gate(job)
+        return job
+
+    def running(self, **program: Any) -> UUID:
+        job = self.gated(**program)
+        assert self.move(job, State.RUNNING)
+        return job
+
+    def collecting(self, outcome: str = SUCCESS, **program: Any) -> UUID:
+        job = self.running(**program)
+        assert self.move(job, State.COLLECTING, outcome=outcome)
+        return job
+
+    def finish(self, job: UUID, outcome: str = SUCCESS, **fields: Any) -> State | None:
+        return self.lifecycle.finish(End(job, self.job(job).attempt, outcome, **fields), lambda tx: None)
+
+    def history(self, simulation: UUID) -> list[Any]:
+        with self.database.transaction() as tx:
+            return list(tx.execute(select(events).where(events.c.simulation == simulation).order_by(events.c.number)))
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    return World(database)
+
+
+def test_a_submission_is_one_event_and_all_its_jobs(world: World) -> None:
+    simulation = world.submit(3)
+    assert world.states(simulation) == ["QUEUED"] * 3
+    assert [row.parameters for row in world.jobs(simulation)] == [{"place": 0}, {"place": 1}, {"place": 2}]
+    (event,) = world.history(simulation)
+    assert (event.kind, event.job, event.to_state, event.number) == ("simulation", None, "QUEUED", 1)
+    assert world.simulation(simulation).counts == dict.fromkeys(State, 0) | {"QUEUED": 3}
+
+
+def test_a_life_that_goes_well(world: World) -> None:
+    job = world.collecting()
+    assert world.finish(job, passed=True, metrics={"length": 2.5}) == State.SUCCEEDED
+    row = world.job(job)
+    assert (row.state, row.outcome, row.passed, row.metrics) == ("SUCCEEDED", "success", True, {"length": 2.5})
+    assert row.started_at is not None
+    assert row.ended_at is not None
+    simulation = world.simulation(row.simulation)
+    assert (simulation.state, simulation.verdicts) == ("SUCCEEDED", {"passed": 1, "not_passed": 0, "none": 0})
+    moves = [(event.from_state, event.to_state) for event in world.history(row.simulation) if event.job]
+    assert moves == [("QUEUED", "STARTING"), ("STARTING", "RUNNING"), ("RUNNING", "COLLECTING"),
+                     ("COLLECTING", "SUCCEEDED")]
+
+
+def test_each_state_calls_for_at_most_one_task(world: World) -> None:
+    job = world.collecting()
+    world.finish(job)
+    assert [state for told, state in world.told.sent if told == job] == [
+        State.STARTING, State.RUNNING, State.COLLECTING]
+
+
+def test_what_is_published_is_what_was_numbered(world: World) -> None:
+    job = world.collecting()
+    world.finish(job)
+    assert [event.number for event in world.told.published] == list(range(1, len(world.told.published) + 1))
+    assert [event.number for event in world.told.published] == [
+        event.number for event in world.history(world.job(job).simulation)]
+
+
+# -- the gate --------------------------------------------------------------------------------------------------------
+
+
+def test_the_gate_lets_exactly_one_of_many_through(world: World) -> None:
+    simulation = world.submit()
+    world.lifecycle.admit()
+    job = world.jobs(simulation)[0].id
+    assert sum(at_once([lambda: world.pass_gate(job)] * 8)) == 1
+
+
+def test_no_gate_for_what_is_not_starting(world: World) -> None:
+    queued = world.jobs(world.submit())[0].id
+    assert not world.pass_gate(queued)
+    cancelled = world.jobs(world.submit())[0].id
+    world.lifecycle.admit()
+    world.lifecycle.cancel_job(cancelled, actor="test")
+    assert not world.pass_gate(cancelled)
+
+
+def test_no_gate_for_another_attempt(world: World) -> None:
+    simulation = world.submit()
+    world.lifecycle.admit()
+    assert not world.pass_gate(world.jobs(simulation)[0].id, attempt=2)
+
+
+def test_cancel_and_gate_never_both_win(world: World) -> None:
+    for _ in range(10):
+        simulation = world.submit()
+        world.lifecycle.admit()
+        job = world.jobs(simulation)[0].id
+        passed, _ = at_once([lambda job=job: world.pass_gate(job),  # type: ignore[misc]
+                             lambda job=job: world.lifecycle.cancel_job(job, actor="test")])  # type: ignore[misc]
+        assert world.job(job).state == ("STOPPING" if passed else "CANCELLED")
+
+
+# -- moves -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_move_from_a_state_that_is_no_more_is_left_out(world: World) -> None:
+    job = world.collecting()
+    stale = Move(job, 1, State.RUNNING, State.STOPPING)
+    assert world.lifecycle.transition_many([stale], actor="test") == []
+    assert world.job(job).state == "COLLECTING"
+
+
+def test_a_move_of_an_older_attempt_is_left_out(world: World) -> None:
+    job = world.collecting("vanished")
+    assert world.finish(job, "vanished") == State.QUEUED
+    assert world.lifecycle.finish(End(job, 1, SUCCESS), lambda tx: None) is None
+    assert world.job(job).attempt == 2
+
+
+def test_an_illegal_move_is_an_error_and_writes_nothing(world: World) -> None:
+    job = world.running()
+    with pytest.raises(IllegalTransition):
+        world.move(job, State.SUCCEEDED)
+    assert world.job(job).state == "RUNNING"
+
+
+def test_of_many_equal_moves_one_is_carried_out(world: World) -> None:
+    job = world.running()
+    move = Move(job, 1, State.RUNNING, State.STOPPING, outcome="run_timeout")
+    assert sum(len(moved) for moved in at_once(
+        [lambda: world.lifecycle.transition_many([move], actor="test")] * 8)) == 1
+    assert [event.to_state for event in world.history(world.job(job).simulation)].count("STOPPING") == 1
+
+
+def test_the_first_outcome_wins(world: World) -> None:
+    job = world.running()
+    world.move(job, State.STOPPING, outcome="run_timeout", message="too long")
+    world.move(job, State.COLLECTING, outcome="crashed", message="killed", exit_code=137)
+    row = world.job(job)
+    assert (row.outcome, row.message, row.exit_code) == ("run_timeout", "too long", 137)
+
+
+def test_what_the_end_registers_is_written_with_it_or_not_at_all(world: World) -> None:
+    job = world.collecting()
+
+    def fail(tx: object) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        world.lifecycle.finish(End(job, 1, SUCCESS), fail)
+    assert world.job(job).state == "COLLECTING"
+
+
+# -- retries ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_retry_is_a_new_attempt_with_a_clean_slate(world: World) -> None:
+    job = world.collecting("vanished")
+    assert world.finish(job, "vanished", passed=False, metrics={"x": 1}) == State.QUEUED
+    row = world.job(job)
+    assert (row.attempt, row.outcome, row.passed, row.metrics, row.message) == (2, None, None, None, None)
+
+
+def test_a_retry_waits_before_it_is_admitted(world: World) -> None:
+    job = world.collecting("vanished")
+    world.finish(job, "vanished")
+    assert world.lifecycle.admit() == 0
+    with world.database.transaction() as tx:
+        tx.execute(update(jobs).values(not_before=None))
+    assert world.lifecycle.admit() == 1
+
+
+def test_retries_end_at_the_cap(world: World) -> None:
+    job = world.collecting("vanished", retry=Retry(max_attempts=2))
+    assert world.finish(job, "vanished") == State.QUEUED
+    collect_again(world, job, "vanished")
+    assert world.finish(job, "vanished") == State.FAILED
+    assert world.job(job).attempt == 2
+
+
+def test_a_reason_that_is_not_retried_fails(world: World) -> None:
+    assert world.finish(world.collecting("crashed"), "crashed") == State.FAILED
+
+
+def test_preemption_is_always_retried_and_never_counted(world: World) -> None:
+    job = world.collecting("preempted", retry=Retry(max_attempts=1, on=()))
+    for _ in range(3):
+        assert world.finish(job, "preempted") == State.QUEUED
+        collect_again(world, job, "preempted")
+    assert world.finish(job, "preempted") == State.QUEUED
+    with world.database.transaction() as tx:
+        ended = select(func.count()).select_from(attempts).where(attempts.c.outcome.is_not(None))
+        assert tx.execute(ended.where(attempts.c.counted)).scalar_one() == 0
+        assert tx.execute(ended).scalar_one() == 4
+
+
+def test_nothing_is_retried_after_a_cancel(world: World) -> None:
+    job = world.collecting("vanished")
+    world.lifecycle.cancel_job(job, actor="test")
+    assert world.finish(job, "vanished") == State.FAILED
+
+
+def collect_again(world: World, job: UUID, outcome: str) -> None:
+    with world.database.transaction() as tx:
+        tx.execute(update(jobs).values(not_before=None))
+    world.lifecycle.admit()
+    assert world.pass_gate(job, world.job(job).attempt)
+    world.move(job, State.RUNNING)
+    world.move(job, State.COLLECTING, outcome=outcome)
+
+
+# -- cancel ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("reach", "state"), [
+    ("queued", "CANCELLED"),
+    ("admitted", "CANCELLED"),
+    ("gated", "STOPPING"),
+    ("running", "STOPPING"),
+    ("collecting", "COLLECTING"),
+])
+def test_cancel_in_each_state(world: World, reach: str, state: str) -> None:
+    job = getattr(world, reach)()
+    for _ in range(2):
+        world.lifecycle.cancel_job(job, actor="test")
+        assert world.job(job).state == state
+
+
+def test_cancel_of_what_ended_by_itself_is_refused(world: World) -> None:
+    job = world.collecting()
+    world.finish(job)
+    with pytest.raises(IllegalTransition):
+        world.lifecycle.cancel_job(job, actor="test")
+    with pytest.raises(IllegalTransition):
+        world.lifecycle.cancel_simulation(world.job(job).simulation, actor="test")
+
+
+def test_cancel_of_what_does_not_exist(world: World) -> None:
+    with pytest.raises(NotFound):
+        world.lifecycle.cancel_job(uuid4(), actor="test")
+    with pytest.raises(NotFound):
+        world.lifecycle.cancel_simulation(uuid4(), actor="test")
+
+
+def test_a_cancelled_simulation_ends_every_job(world: World) -> None:
+    simulation = world.submit(6)
+    world.lifecycle.admit()
+    gate = world.jobs(simulation)[0].id
+    world.pass_gate(gate)
+    world.lifecycle.cancel_simulation(simulation, actor="test")
+    assert world.states(simulation) == ["STOPPING"] + ["CANCELLED"] * 5
+    assert world.simulation(simulation).state == "STOPPING"
+    world.move(gate, State.COLLECTING)
+    world.finish(gate, "cancelled_by_user")
+    assert world.simulation(simulation).state == "CANCELLED"
+    world.lifecycle.cancel_simulation(simulation, actor="test")
+
+
+def test_a_cancelled_simulation_is_stopping_even_when_no_job_moves(world: World) -> None:
+    job = world.collecting()
+    world.lifecycle.cancel_simulation(world.job(job).simulation, actor="test")
+    assert world.simulation(world.job(job).simulation).state == "STOPPING"
+    world.finish(job)
+    assert world.simulation(world.job(job).simulation).state == "SUCCEEDED"
+
+
+# -- admission -------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_are_live_than_there_are_slots_whoever_admits(world: World) -> None:
+    world.submit(20)
+    admitted_now = sum(at_once([world.lifecycle.admit] * 6))
+    with world.database.transaction() as tx:
+        live = tx.execute(select(func.count()).select_from(jobs).where(jobs.c.state.in_(LIVE))).scalar_one()
+    assert admitted_now == live == 4
+
+
+def test_priority_comes_first_then_age(world: World) -> None:
+    old = world.submit(3)
+    urgent = world.submit(2, priority=1)
+    world.lifecycle.admit()
+    assert world.states(urgent) == ["STARTING"] * 2
+    assert world.states(old) == ["STARTING"] * 2 + ["QUEUED"]
+
+
+def test_the_owner_with_the_fewest_live_comes_first(world: World) -> None:
+    many = world.submit(10)
+    other = world.submit(10, owner=world.add_user())
+    world.lifecycle.admit()
+    assert [world.states(simulation).count("STARTING") for simulation in (many, other)] == [2, 2]
+
+
+def test_max_parallel_holds(world: World) -> None:
+    simulation = world.submit(5, max_parallel=1)
+    world.lifecycle.admit()
+    assert world.states(simulation).count("STARTING") == 1
+
+
+def test_nothing_is_admitted_while_admission_is_closed(world: World) -> None:
+    world.submit()
+    world.lifecycle.set_admission(is_open=False)
+    assert world.lifecycle.admit() == 0
+    world.lifecycle.set_admission(is_open=True)
+    assert world.lifecycle.admit() == 1
+
+
+# -- idempotency -----------------------------------------------------------------------------------------------------
+
+
+def key(world: World, request: str = "a") -> Idempotency:
+    return Idempotency(world.user, "key", request, 202, {"id": str(uuid4())})
+
+
+def test_of_many_submissions_with_one_key_one_is_written_and_all_get_its_answer(world: World) -> None:
+    def submit() -> Any:
+        simulation, claim = uuid4(), key(world)
+        answer = world.lifecycle.submit(Submission(
+            simulation, "test", world.user, "team", {}, "robot", 1, {}, Program(command=("x",)), 7, 0, None,
+            [({}, 0)]), claim)
+        return answer[1] if answer else claim.body
+
+    answers = at_once([submit] * 8)
+    assert len({answer["id"] for answer in answers}) == 1
+    with world.database.transaction() as tx:
+        assert tx.execute(select(func.count()).select_from(simulations)).scalar_one() == 1
+
+
+def test_a_key_for_another_request_is_refused(world: World) -> None:
+    world.submit(idempotency=key(world, "a"))
+    with pytest.raises(InvalidSpec, match="another request"):
+        world.submit(idempotency=key(world, "b"))
+
+
+def test_a_key_is_forgotten_after_a_day(world: World) -> None:
+    world.submit(idempotency=key(world, "a"))
+    with world.database.transaction() as tx:
+        tx.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'"))
+    world.submit(idempotency=key(world, "b"))
+
+
+# -- numbering -------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_dense_and_in_order_whoever_writes(world: World) -> None:
+    work = [lambda: world.submit(3), world.lifecycle.admit] * 6
+    at_once(work)
+    number_events(world.database)
+    with world.database.transaction() as tx:
+        numbers = tx.execute(select(events.c.number).order_by(events.c.number)).scalars().all()
+        last = tx.execute(select(installation.c.last_event)).scalar_one()
+    assert numbers == list(range(1, last + 1))
+
+
+def test_what_a_crash_left_unnumbered_is_healed_by_the_next(world: World) -> None:
+    crashing = Lifecycle(world.database, world.told, 4, after=lambda work: None)  # type: ignore[arg-type]
+    first = world.simulation(world.submit(2))
+    crashing.cancel_simulation(first.id, actor="test")
+    assert world.simulation(first.id).state == "QUEUED"
+    world.lifecycle.settle()
+    assert world.simulation(first.id).state == "CANCELLED"
+    assert world.simulation(first.id).counts["CANCELLED"] == 2
+
+
+def test_events_of_one_job_are_numbered_in_the_order_of_its_moves(world: World) -> None:
+    job = world.collecting()
+    world.finish(job)
+    history = [event for event in world.history(world.job(job).simulation) if event.job == job]
+    assert all(before.to_state == after.from_state for before, after in pairwise(history))
+
+
+# -- whatever happens ------------------------------------------------------------------------------------------------
+
+STEPS = st.lists(st.tuples(
+    st.sampled_from(["submit", "admit", "gate", "run", "stop", "collect", "finish", "cancel", "cancel_all", "crash"]),
+    st.integers(0, 5)), max_size=30)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS)
+def test_whatever_happens_the_history_is_legal_and_the_counts_are_right(
+        migrated_database: Database, steps: list[tuple[str, int]]) -> None:
+    world = World(migrated_database)
+    crashing = Lifecycle(world.database, world.told, 4, after=lambda work: None)  # type: ignore[arg-type]
+    mine = [world.submit(2)]
+    for step, pick in steps:
+        lifecycle = crashing if step == "crash" else world.lifecycle
+        take_step(world, lifecycle, mine, step, pick)
+    world.lifecycle.settle()
+    for simulation in mine:
+        check_history(world, simulation)
+        world.lifecycle.cancel_simulation(simulation, actor="cleanup") if (
+            world.simulation(simulation).state not in ENDED) else None
+    with world.database.transaction() as tx:  # the next example starts with free slots
+        tx.execute(text("TRUNCATE simulations CASCADE"))
+
+
+def take_step(world: World, lifecycle: Lifecycle, mine: list[UUID], step: str, pick: int) -> None:
+    every = [row for simulation in mine for row in world.jobs(simulation)]
+    row = every[pick % len(every)]
+    moves = {"run": State.RUNNING, "stop": State.STOPPING, "collect": State.COLLECTING, "crash": State.COLLECTING}
+    try:
+        if step == "submit":
+            mine.append(world.submit(pick + 1))
+        elif step == "admit":
+            lifecycle.admit()
+        elif step == "gate":
+            world.pass_gate(row.id, row.attempt)
+        elif step == "finish":
+            world.finish(row.id, row.outcome or ["success", "vanished", "preempted", "crashed"][pick % 4])
+        elif step == "cancel":
+            lifecycle.cancel_job(row.id, actor="test")
+        elif step == "cancel_all":
+            lifecycle.cancel_simulation(row.simulation, actor="test")
+        else:
+            lifecycle.transition_many([Move(row.id, row.attempt, State(row.state), moves[step])], actor="test")
+    except IllegalTransition:
+        pass
+
+
+def check_history(world: World, simulation: UUID) -> None:
+    states: dict[UUID, str] = {}
+    for event in world.history(simulation):
+        if event.job is None:
+            continue
+        assert State(event.to_state) in MOVES[State(event.from_state)]
+        assert states.get(event.job, "QUEUED") == event.from_state
+        states[event.job] = event.to_state
+    rows, top = world.jobs(simulation), world.simulation(simulation)
+    assert {row.id: row.state for row in rows} == {row.id: states.get(row.id, "QUEUED") for row in rows}
+    assert {state: number for state, number in top.counts.items() if number} == {
+        state: sum(row.state == state for row in rows) for state in {row.state for row in rows}}
+    assert top.state == derive(top.counts, top.stop_requested)
+
+
+@pytest.fixture(scope="module")
+def migrated_database(servers: Any, migrated: str) -> Iterator[Database]:
+    from tests.conftest import _create, _execute
+
+    url = _create(servers.database_url, "lifecycle_machine", template="template_migrated")
+    database = Database(url.replace("postgresql:", "postgresql+psycopg2:"), pool_size=4, application="test")
+    yield database
+    database.close()
+    _execute(servers.database_url, "DROP DATABASE lifecycle_machine WITH (FORCE)")
+
+
+def at_once(deeds: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Do them all at once, each in a thread of its own; their answers in order."""
+    barrier, answers = threading.Barrier(len(deeds)), [None] * len(deeds)
+
+    def do(place: int) -> None:
+        barrier.wait()
+        answers[place] = deeds[place]()
+
+    threads = [threading.Thread(target=do, args=(place,)) for place in range(len(deeds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
