@@ -1,0 +1,167 @@
+"""In-memory twins of the doors. tests/contract runs one suite over each twin and the real thing."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from workers.runtimes.base import Launch, Name, Observation, Recorder, Run, Seen
+
+
+class FakeLaunch:
+    def __init__(self, runtime: "FakeRuntime", name: Name) -> None:
+        self._runtime, self._name = runtime, name
+
+    def go(self) -> None:
+        self._runtime.begin(self._name)
+
+    def abandon(self) -> None:
+        self._runtime.things[self._name] = Observation(Seen.ABSENT, never_started=True)
+
+
+class FakeRuntime:
+    """Understands `/bin/sh -c "exit N"` and programs that run until they are signalled."""
+
+    host, boot = "fake", "fake"
+
+    def __init__(self) -> None:
+        self.things: dict[Name, Observation] = {}
+        self.runs: dict[Name, Run] = {}
+        self.started: list[Name] = []
+        self.quarantined: list[Name] = []
+        self._hinted: set[Name] = set()
+
+    def start(self, run: Run) -> Launch | None:
+        known = self.things.get(run.name)
+        if known is not None and not known.never_started:
+            return None
+        self.runs[run.name] = run
+        self.things[run.name] = Observation(Seen.STARTING, recorder=Recorder.WORKING)
+        return FakeLaunch(self, run.name)
+
+    def begin(self, name: Name) -> None:
+        self.started.append(name)
+        self.things[name] = Observation(Seen.RUNNING, recorder=Recorder.WORKING)
+        self._hinted.add(name)
+        word = self.runs[name].program.command[-1]
+        if word.startswith("exit "):
+            self.end(name, int(word.split()[1]))
+
+    def end(self, name: Name, code: int, **fields: Any) -> None:
+        self.things[name] = Observation(Seen.ENDED, exit_code=code, recorder=Recorder.DONE, **fields)
+        self._hinted.add(name)
+
+    def observe(self, name: Name) -> Observation:
+        return self.things.get(name, Observation(Seen.ABSENT))
+
+    def stop(self, name: Name, signal_number: int) -> None:
+        if self.observe(name).seen == Seen.RUNNING:
+            self.end(name, 128 + signal_number)
+
+    def kill(self, name: Name) -> None:
+        if self.observe(name).seen in (Seen.STARTING, Seen.RUNNING):
+            self.things[name] = Observation(Seen.ABSENT)
+
+    def salvage(self, run: Run) -> bool:
+        return run.name in self.things
+
+    def remove(self, name: Name) -> None:
+        self.things.pop(name, None)
+
+    def quarantine(self, name: Name) -> None:
+        self.quarantined.append(name)
+        self.things.pop(name, None)
+
+    def names(self) -> Iterable[Name]:
+        return list(self.things)
+
+    def hints(self, timeout_seconds: float) -> set[Name]:
+        hinted, self._hinted = self._hinted, set()
+        return hinted
+
+
+class FakeWeb:
+    """What a recorder talks to: web's internal routes and an S3 that takes parts, on a free port of the loopback."""
+
+    def __init__(self) -> None:
+        self.reports: list[dict[str, Any]] = []
+        self.facts: dict[str, Any] | None = None
+        self.objects: dict[str, bytes] = {}
+        self.calls: list[str] = []
+        self.failures = 0  # so many requests are answered with 503 first
+        self.over = False
+        self.part_size = 16 << 20
+        self.heard = threading.Event()  # the facts have come
+        self._parts: dict[str, dict[int, bytes]] = {}
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self._answer()
+
+            do_PUT = do_POST
+
+            def _answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                status, answer, headers = web.answer(self.path, body)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "FakeWeb":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(self, path: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        self.calls.append(path)
+        if self.failures:
+            self.failures -= 1
+            return 503, b"", {}
+        where = urlsplit(path)
+        if where.path.startswith("/s3/"):
+            return self._put_part(where.path[4:], parse_qs(where.query), body)
+        if self.over:
+            return 409, b'{"code": "attempt_over"}', {}
+        return self._internal(where.path.rsplit("/", 1)[1], json.loads(body))
+
+    def _put_part(self, key: str, query: dict[str, list[str]], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        self._parts.setdefault(key, {})[int(query["partNumber"][0])] = body
+        return 200, b"", {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}
+
+    def _internal(self, verb: str, said: dict[str, Any]) -> tuple[int, bytes, dict[str, str]]:
+        answer: dict[str, Any] = {}
+        if verb == "report":
+            self.reports.append(said)
+            log = said["log"]
+            answer = {"log_end": log["offset"] + log["bytes"] if log else sum(
+                report["log"]["bytes"] for report in self.reports if report["log"])}
+        elif verb == "uploads":
+            self._parts[said["path"]] = {}
+            count = max(1, -(-said["size"] // self.part_size))
+            answer = {"upload_id": "u", "part_size": self.part_size, "urls": [
+                f"{self.url}/s3/{said['path']}?partNumber={number}" for number in range(1, count + 1)]}
+        elif verb == "complete":
+            parts = self._parts[said["path"]]
+            self.objects[said["path"]] = b"".join(parts[number] for number in sorted(parts))
+            answer = {"size": len(self.objects[said["path"]])}
+        elif verb == "facts":
+            self.facts = said
+            self.heard.set()
+        return 200, json.dumps(answer).encode(), {}

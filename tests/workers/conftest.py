@@ -1,0 +1,47 @@
+"""A worker's doors with a real database, a fake runtime and a fake store."""
+
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.domain.errors import NotFound
+from shared.persistence.database import Database
+from tests.fakes import FakeRuntime
+from tests.shared.test_lifecycle import World
+from workers.doors import Doors
+
+
+class FakeStore:
+    """Sizes of objects, by key."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self.deleted: list[str] = []
+
+    def size(self, key: str) -> int:
+        if key not in self.sizes:
+            raise NotFound(key)
+        return self.sizes[key]
+
+    def delete(self, key: str) -> None:
+        self.deleted.append(key)
+
+
+class Workshop(World):
+    """A world with the doors that tasks and the watcher work with."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.runtime, self.store = FakeRuntime(), FakeStore()
+        connections: Any = SimpleNamespace(database=database, lifecycle=self.lifecycle, store=self.store)
+        self.doors = Doors(connections, self.runtime)
+
+    def sent(self, job: UUID) -> list[str]:
+        return [str(state) for told, state in self.told.sent if told == job]
+
+
+@pytest.fixture
+def workshop(database: Database) -> Workshop:
+    return Workshop(database)

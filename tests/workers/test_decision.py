@@ -1,0 +1,115 @@
+"""The table, tested as a table: every state with everything that can be seen."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.domain.specs import Limits, Program, Stop
+from shared.domain.states import LIVE, State
+from shared.lifecycle import Move
+from workers.decision import TABLE, Disposal, Job, Ring, decide, dispose, judge
+from workers.runtimes.base import Observation, Recorder, Seen
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ID = UUID(int=7)
+PROGRAM = Program(command=("x",), limits=Limits(start_seconds=10, run_seconds=20, stall_seconds=8))
+
+
+def job(state: State, *, age: float = 1, overdue: bool = False, **fields: Any) -> Job:
+    since = NOW - timedelta(seconds=age)
+    due = NOW - timedelta(seconds=1) if overdue else NOW + timedelta(seconds=1)
+    return replace(Job(ID, 3, state, PROGRAM, True, NOW, since, due, None, None), **fields)
+
+
+def end(code: int = 0, **fields: Any) -> Observation:
+    return Observation(Seen.ENDED, exit_code=code, **fields)
+
+
+SEEN = {kind: Observation(kind) for kind in Seen}
+CASES: list[tuple[str, Job, Observation, str | None]] = [
+    ("starting, not to be seen", job(State.STARTING, overdue=True), SEEN[Seen.UNKNOWN], None),
+    ("not launched yet", job(State.STARTING, gate_passed=False), SEEN[Seen.ABSENT], None),
+    ("launch lost", job(State.STARTING, gate_passed=False, overdue=True), SEEN[Seen.ABSENT], "ring STARTING"),
+    ("launch impossible", job(State.STARTING, gate_passed=False, age=11), SEEN[Seen.ABSENT], "FAILED start_timeout"),
+    ("launcher died before the gate", job(State.STARTING, gate_passed=False, overdue=True),
+     Observation(Seen.ABSENT, never_started=True), "ring STARTING"),
+    ("launcher died behind the gate", job(State.STARTING), Observation(Seen.ABSENT, never_started=True), "QUEUED None"),
+    ("gone at once", job(State.STARTING), SEEN[Seen.ABSENT], "COLLECTING vanished"),
+    ("starting", job(State.STARTING), SEEN[Seen.STARTING], None),
+    ("starting for too long", job(State.STARTING, age=11), SEEN[Seen.STARTING], "STOPPING start_timeout"),
+    ("waiting for its gate for long", job(State.STARTING, age=11, gate_passed=False), SEEN[Seen.STARTING], None),
+    ("started", job(State.STARTING), SEEN[Seen.RUNNING], "RUNNING None"),
+    ("started and ended", job(State.STARTING), end(), "COLLECTING success"),
+    ("crashed at once", job(State.STARTING), end(3), "COLLECTING crashed"),
+    ("running, not to be seen", job(State.RUNNING, age=99), SEEN[Seen.UNKNOWN], None),
+    ("vanished", job(State.RUNNING), SEEN[Seen.ABSENT], "COLLECTING vanished"),
+    ("running", job(State.RUNNING), SEEN[Seen.RUNNING], None),
+    ("running for too long", job(State.RUNNING, age=21, progress_at=NOW), SEEN[Seen.RUNNING], "STOPPING run_timeout"),
+    ("stalled from the start", job(State.RUNNING, age=9), SEEN[Seen.RUNNING], "STOPPING stalled"),
+    ("progress keeps it", job(State.RUNNING, age=9, progress_at=NOW), SEEN[Seen.RUNNING], None),
+    ("ended", job(State.RUNNING), end(), "COLLECTING success"),
+    ("ended by its memory limit", job(State.RUNNING), end(137, reason="oom_killed"), "COLLECTING oom_killed"),
+    ("killed", job(State.RUNNING), end(137), "COLLECTING crashed"),
+    ("stopping, not to be seen", job(State.STOPPING, overdue=True), SEEN[Seen.UNKNOWN], None),
+    ("stopped", job(State.STOPPING), end(130), "COLLECTING None"),
+    ("stopped and gone", job(State.STOPPING), SEEN[Seen.ABSENT], "COLLECTING None"),
+    ("still stopping", job(State.STOPPING), SEEN[Seen.RUNNING], None),
+    ("deaf", job(State.STOPPING, overdue=True), SEEN[Seen.RUNNING], "ring STOPPING"),
+    ("stopped while starting", job(State.STOPPING, overdue=True), SEEN[Seen.STARTING], "ring STOPPING"),
+    ("collecting", job(State.COLLECTING), end(recorder=Recorder.WORKING), None),
+    ("collecting for long", job(State.COLLECTING, overdue=True), end(recorder=Recorder.WORKING), "ring COLLECTING"),
+    ("its recorder died", job(State.COLLECTING), end(recorder=Recorder.DEAD), "ring COLLECTING"),
+]
+
+
+@pytest.mark.parametrize(("what", "row", "seen", "expected"), CASES, ids=[case[0] for case in CASES])
+def test_decision(what: str, row: Job, seen: Observation, expected: str | None) -> None:
+    decision = decide(row, seen)
+    if isinstance(decision, Move):
+        assert (decision.job, decision.attempt, decision.old) == (ID, 3, row.state)
+        assert f"{decision.new} {decision.outcome}" == expected
+    elif isinstance(decision, Ring):
+        assert f"ring {decision.state}" == expected
+    else:
+        assert expected is None
+
+
+def test_the_table_answers_for_every_live_state_and_every_sight() -> None:
+    assert set(TABLE) == LIVE
+    assert all(set(row) == set(Seen) for row in TABLE.values())
+
+
+def test_enough_running_is_a_success_where_the_template_says_so() -> None:
+    recorder = PROGRAM.model_copy(update={"stop": Stop(after_seconds=5)})
+    decision = decide(job(State.RUNNING, age=6, program=recorder, progress_at=NOW), SEEN[Seen.RUNNING])
+    assert isinstance(decision, Move)
+    assert (decision.new, decision.outcome) == (State.STOPPING, "success")
+
+
+def test_an_attempt_that_never_ran_is_not_counted() -> None:
+    decision = decide(job(State.STARTING), Observation(Seen.ABSENT, never_started=True))
+    assert isinstance(decision, Move)
+    assert not decision.counted
+
+
+def test_the_message_names_code_and_signal() -> None:
+    assert judge(end(3)) == ("crashed", "it exited with code 3")
+    assert judge(end(139)) == ("crashed", "it was ended by signal 11")
+
+
+@pytest.mark.parametrize(("state", "is_current", "outcome", "seen", "expected"), [
+    (None, False, None, Seen.RUNNING, Disposal.QUARANTINE),
+    (None, False, None, Seen.ENDED, Disposal.QUARANTINE),
+    (State.RUNNING, True, None, Seen.RUNNING, Disposal.KEEP),
+    (State.RUNNING, False, None, Seen.RUNNING, Disposal.KILL),
+    (State.QUEUED, False, None, Seen.ENDED, Disposal.REMOVE),
+    (State.CANCELLED, True, "cancelled_by_user", Seen.STARTING, Disposal.KILL),
+    (State.SUCCEEDED, True, "success", Seen.ENDED, Disposal.REMOVE),
+    (State.FAILED, True, "crashed", Seen.ABSENT, Disposal.REMOVE),
+    (State.FAILED, True, "upload_failed", Seen.ENDED, Disposal.KEEP),
+])
+def test_disposal(state: State | None, is_current: bool, outcome: str | None, seen: Seen, expected: Disposal) -> None:
+    assert dispose(state, is_current=is_current, outcome=outcome, seen=Observation(seen)) == expected

@@ -1,0 +1,198 @@
+"""The recorder as a process of its own, with a simulator's output before it and a fake web to tell."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from tests.fakes import FakeWeb
+from tests.waiting import until
+from workers.facts import Facts
+
+STORE = get_typestore(Stores.ROS2_JAZZY)
+STRING = "std_msgs/msg/String"
+
+
+@pytest.fixture
+def web() -> Iterator[FakeWeb]:
+    with FakeWeb() as web:
+        yield web
+
+
+@pytest.fixture
+def control(tmp_path: Path, web: FakeWeb) -> Path:
+    control = tmp_path / "attempt" / ".simyard"
+    control.mkdir(parents=True)
+    (tmp_path / "attempt" / "output").mkdir()
+    grant(control, {"url": web.url})
+    return control
+
+
+def grant(control: Path, address: dict[str, str], **limits: int) -> None:
+    (control / "grant.json").write_text(json.dumps({
+        "job": "j", "attempt": 1, "token": "t", "address": address, "memory_mb": None, "disk_mb": None} | limits))
+
+
+def record(folder: Path, count: int = 5, storage: StoragePlugin = StoragePlugin.SQLITE3) -> None:
+    with Writer(folder, version=9, storage_plugin=storage) as writer:
+        connection = writer.add_connection("/chatter", STRING, typestore=STORE)
+        for number in range(count):
+            message = STORE.types[STRING](data=f"message {number}")
+            writer.write(connection, number * 10**8, STORE.serialize_cdr(message, STRING))
+
+
+def collect(control: Path, web: FakeWeb) -> Facts:
+    """Run a recorder on an ended program; the facts that web heard, checked as collecting checks them."""
+    subprocess.run([sys.executable, "-P", "-m", "workers.recorder", control], stdin=subprocess.DEVNULL, check=True,
+                   timeout=100, cwd="/")
+    assert (control / "recorded").exists()
+    return Facts.model_validate(web.facts)
+
+
+def test_a_program_that_recorded_nothing(control: Path, web: FakeWeb) -> None:
+    facts = collect(control, web)
+    assert (facts.recordings, facts.files, facts.log.size) == ((), (), 0)
+    assert len(web.calls) == 1
+
+
+def test_a_rosbag2_folder_becomes_a_recording_with_its_bytes_unchanged(control: Path, web: FakeWeb) -> None:
+    record(control.parent / "output" / "run")
+    (recording,) = collect(control, web).recordings
+    assert (recording.name, recording.path, recording.state) == ("run", "run", "READY")
+    assert (recording.storage, recording.messages, recording.start_ns, recording.end_ns) == ("sqlite3", 5, 0, 4 * 10**8)
+    assert [(topic.name, topic.type, topic.count, topic.decodable) for topic in recording.topics] == [
+        ("/chatter", STRING, 5, True)]
+    assert {file.name for file in recording.files} == {"metadata.yaml", "run.db3"}
+    for file in recording.files:
+        original = (control.parent / "output" / "run" / file.name).read_bytes()
+        assert web.objects[f"output/run/{file.name}"] == original
+        assert (file.size, file.sha256) == (len(original), hashlib.sha256(original).hexdigest())
+
+
+def test_a_lone_mcap_and_a_bag_in_the_output_folder_itself(control: Path, web: FakeWeb) -> None:
+    output = control.parent / "output"
+    record(control.parent / "made", storage=StoragePlugin.MCAP)
+    (control.parent / "made" / "made.mcap").rename(output / "lone.mcap")
+    facts = collect(control, web)
+    assert [(found.path, found.storage, found.messages) for found in facts.recordings] == [("lone.mcap", "mcap", 5)]
+    output.rename(control.parent / "old")
+    record(output)
+    (recording,) = collect(control, web).recordings
+    assert (recording.name, recording.path, recording.messages) == ("output", ".", 5)
+
+
+def test_a_file_of_several_parts_arrives_whole(control: Path, web: FakeWeb) -> None:
+    web.part_size = 1000
+    content = os.urandom(3500)
+    (control.parent / "output" / "map.bin").write_bytes(content)
+    (file,) = collect(control, web).files
+    assert web.objects["output/map.bin"] == content
+    assert (file.path, file.size, file.sha256) == ("map.bin", 3500, hashlib.sha256(content).hexdigest())
+
+
+def test_an_empty_file_arrives(control: Path, web: FakeWeb) -> None:
+    (control.parent / "output" / "empty").touch()
+    assert [file.size for file in collect(control, web).files] == [0]
+    assert web.objects["output/empty"] == b""
+
+
+def test_links_are_not_followed(control: Path, web: FakeWeb) -> None:
+    (control.parent / "output" / "passwd").symlink_to("/etc/passwd")
+    (control.parent / "output" / "etc").symlink_to("/etc")
+    assert collect(control, web).files == ()
+
+
+def test_verdict_metrics_and_progress(control: Path, web: FakeWeb) -> None:
+    output = control.parent / "output"
+    output.joinpath("result.json").write_text('{"passed": true, "metrics": {"length": 3, "bad": NaN, "worse": "x"}}')
+    output.joinpath("progress.jsonl").write_text('{"percent": 10}\n{"percent": 90, "sim_time": 2.5}\n{"percent": 9')
+    facts = collect(control, web)
+    assert (facts.result.passed, facts.result.metrics) == (True, {"length": 3.0})
+    assert facts.progress == {"percent": 90, "sim_time": 2.5, "message": None}
+    assert facts.problems == ("some metrics in result.json are not finite numbers",)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000, "\xff", ""])
+def test_a_result_that_is_none_is_a_problem_not_a_failure(control: Path, web: FakeWeb, text: str) -> None:
+    (control.parent / "output" / "result.json").write_bytes(text.encode("latin-1"))
+    facts = collect(control, web)
+    assert facts.result.passed is None
+    assert facts.problems == ("result.json is not a JSON object",)
+
+
+def test_a_long_log_is_uploaded_whole_and_its_tail_told(control: Path, web: FakeWeb) -> None:
+    text = "".join(f"line {number}\n" for number in range(20_000))
+    (control / "log").write_text(text)
+    facts = collect(control, web)
+    assert (facts.log.size, facts.log.uploaded) == (len(text), True)
+    assert text.endswith(facts.log.tail)
+    assert len(facts.log.tail) == 65_536
+    assert web.objects["log.txt"].decode() == text
+
+
+def test_a_log_of_any_bytes_is_told_as_text(control: Path, web: FakeWeb) -> None:
+    (control / "log").write_bytes(b"before \xff\x00 after\n")
+    assert collect(control, web).log.tail == "before \ufffd\ufffd after\n"
+
+
+def test_web_being_down_costs_only_time(control: Path, web: FakeWeb) -> None:
+    web.failures = 5
+    (control.parent / "output" / "notes").write_text("kept")
+    assert [file.path for file in collect(control, web).files] == ["notes"]
+
+
+def test_the_address_is_read_again_at_each_try(control: Path, web: FakeWeb, tmp_path: Path) -> None:
+    endpoints = tmp_path / "endpoints.json"
+    endpoints.write_text('{"web": "http://127.0.0.1:9"}')
+    grant(control, {"endpoints": str(endpoints)})
+    recorder = subprocess.Popen([sys.executable, "-P", "-m", "workers.recorder", control], stdin=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True)
+    assert recorder.stderr is not None
+    assert "trying again" in recorder.stderr.readline()
+    endpoints.write_text(json.dumps({"web": web.url}))
+    assert web.heard.wait(60)
+    recorder.stderr.close()
+    assert recorder.wait(60) == 0
+
+
+def test_when_the_attempt_is_over_it_goes(control: Path, web: FakeWeb) -> None:
+    web.over = True
+    done = subprocess.run([sys.executable, "-P", "-m", "workers.recorder", control], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=True, timeout=60)
+    assert "nobody waits" in done.stderr
+    assert not (control / "recorded").exists()
+
+
+def test_it_reports_while_the_program_runs_and_only_what_is_new(control: Path, web: FakeWeb) -> None:
+    recorder = subprocess.Popen([sys.executable, "-P", "-m", "workers.recorder", control], stdin=subprocess.PIPE)
+    assert recorder.stdin is not None
+    (control / "log").write_text("one\n")
+    (control.parent / "output" / "progress.jsonl").write_text('{"percent": 10}\n')
+    until(lambda: len(web.reports) == 1)
+    with (control / "log").open("a") as log:
+        log.write("two\n")
+    until(lambda: len(web.reports) == 2)
+    recorder.stdin.close()
+    assert recorder.wait(60) == 0
+    said: list[dict[str, Any]] = web.reports
+    assert said[0] == {"progress": {"percent": 10, "sim_time": None, "message": None},
+                       "log": {"offset": 0, "bytes": 4, "text": "one\n"}}
+    assert said[1] == {"progress": None, "log": {"offset": 4, "bytes": 4, "text": "two\n"}}
+
+
+def test_a_damaged_recording_is_kept_and_said_to_be_damaged(control: Path, web: FakeWeb) -> None:
+    record(control.parent / "output" / "run", count=3000)
+    data = control.parent / "output" / "run" / "run.db3"
+    content = data.read_bytes()
+    data.write_bytes(content[: len(content) // 2])
+    (recording,) = collect(control, web).recordings
+    assert recording.state == "DAMAGED"
+    assert web.objects["output/run/run.db3"] == content[: len(content) // 2]

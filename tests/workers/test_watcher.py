@@ -1,0 +1,204 @@
+"""The watcher with a fake runtime: what it does about what it sees, and who may do it."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from shared.domain.specs import Limits, Program, Stop
+from shared.domain.states import State
+from shared.lifecycle import Lifecycle
+from tests.workers.conftest import Workshop
+from workers import launching, stopping
+from workers.drain import drain
+from workers.runtimes.base import Name, Observation, Recorder, Run, Seen
+from workers.watcher import LeaseLost, Watcher
+
+
+def launched(workshop: Workshop, command: str = "wait", **program: Any) -> UUID:
+    """A job whose program runs, or has ended if the command says so."""
+    job = workshop.admitted(**program)
+    with workshop.database.transaction() as tx:
+        tx.execute(text("UPDATE simulations SET program = jsonb_set(program, '{command,0}', to_jsonb(:word ::text))"),
+                   {"word": command})
+    launching.launch(workshop.doors, job)
+    return job
+
+
+def age(workshop: Workshop, seconds: float) -> None:
+    """Let so much time have passed for every job."""
+    with workshop.database.transaction() as tx:
+        for table, columns in {"jobs": ("state_since", "due_at", "queue_deadline", "progress_at", "started_at"),
+                               "attempts": ("started_at", "gate_passed_at")}.items():
+            changes = ", ".join(f"{column} = {column} - make_interval(secs => :seconds)" for column in columns)
+            tx.execute(text(f"UPDATE {table} SET {changes}"), {"seconds": seconds})
+
+
+def test_launching_starts_a_job_once_however_often_it_is_told(workshop: Workshop) -> None:
+    job = launched(workshop)
+    for _ in range(3):
+        launching.launch(workshop.doors, job)
+    assert workshop.runtime.started == [Name(job, 1)]
+
+
+def test_launching_a_cancelled_job_starts_nothing(workshop: Workshop) -> None:
+    job = workshop.admitted()
+    workshop.lifecycle.cancel_job(job, actor="test")
+    launching.launch(workshop.doors, job)
+    assert workshop.runtime.started == []
+
+
+def test_a_program_that_waits_behind_a_closed_gate_is_abandoned(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = workshop.admitted()
+    monkeypatch.setattr(Lifecycle, "pass_gate", lambda *_, **__: False)
+    launching.launch(workshop.doors, job)
+    assert workshop.runtime.started == []
+    assert workshop.runtime.observe(Name(job, 1)).never_started
+
+
+def test_a_hint_moves_a_job_on_at_once(workshop: Workshop) -> None:
+    watcher = Watcher(workshop.doors)
+    job = launched(workshop)
+    watcher.look([job])
+    assert workshop.job(job).state == "RUNNING"
+    workshop.runtime.end(Name(job, 1), 3)
+    watcher.look([job])
+    row = workshop.job(job)
+    assert (row.state, row.outcome, row.exit_code) == ("COLLECTING", "crashed", 3)
+    assert workshop.sent(job)[-1] == "COLLECTING"
+
+
+def test_the_sweep_finds_what_no_hint_told(workshop: Workshop) -> None:
+    watcher = Watcher(workshop.doors)
+    job = launched(workshop)
+    watcher.sweep()
+    assert workshop.job(job).state == "RUNNING"
+    workshop.runtime.things[Name(job, 1)] = Observation(Seen.ABSENT)
+    watcher.sweep()
+    assert (workshop.job(job).state, workshop.job(job).outcome) == ("COLLECTING", "vanished")
+
+
+def test_the_sweep_sends_a_lost_task_again_and_not_too_often(workshop: Workshop) -> None:
+    watcher = Watcher(workshop.doors)
+    job = workshop.admitted()
+    watcher.sweep()
+    assert workshop.sent(job) == ["STARTING"]
+    age(workshop, 6)
+    watcher.sweep()
+    watcher.sweep()
+    assert workshop.sent(job) == ["STARTING", "STARTING"]
+
+
+def test_the_sweep_admits(workshop: Workshop) -> None:
+    job = workshop.queued()
+    Watcher(workshop.doors).sweep()
+    assert workshop.job(job).state == "STARTING"
+
+
+def test_the_queue_limit_runs_out(workshop: Workshop) -> None:
+    workshop.lifecycle.set_admission(is_open=False)
+    job = workshop.queued(limits=Limits(queue_seconds=5))
+    age(workshop, 6)
+    Watcher(workshop.doors).sweep()
+    assert (workshop.job(job).state, workshop.job(job).outcome) == ("FAILED", "queue_timeout")
+
+
+def test_a_program_past_its_limit_is_signalled_then_killed(workshop: Workshop) -> None:
+    watcher = Watcher(workshop.doors)
+    job = launched(workshop, limits=Limits(run_seconds=5), stop=Stop(grace_seconds=3))
+    watcher.sweep()
+    age(workshop, 6)
+    signals: list[int] = []
+    workshop.runtime.stop = lambda name, number: signals.append(number)  # type: ignore[method-assign]
+    watcher.sweep()
+    assert workshop.job(job).outcome == "run_timeout"
+    stopping.stop(workshop.doors, job)
+    age(workshop, 4)
+    watcher.sweep()
+    stopping.stop(workshop.doors, job)
+    assert signals == [2, 9]
+
+
+def test_what_a_job_does_not_want_is_killed_then_forgotten(workshop: Workshop) -> None:
+    watcher = Watcher(workshop.doors)
+    job = launched(workshop)
+    with workshop.database.transaction() as tx:
+        tx.execute(text("UPDATE jobs SET state = 'CANCELLED'"))
+    watcher.sweep()
+    assert workshop.runtime.observe(Name(job, 1)).seen == Seen.ABSENT
+    watcher.sweep()
+    assert list(workshop.runtime.names()) == []
+
+
+def test_what_no_row_knows_is_put_aside_and_never_deleted(workshop: Workshop) -> None:
+    stranger = Name(uuid4(), 1)
+    workshop.runtime.start(Run(stranger, Program(command=("wait",)), {}, 1, "t"))
+    Watcher(workshop.doors).sweep()
+    assert workshop.runtime.quarantined == [stranger]
+
+
+def test_a_job_of_another_host_is_left_alone(workshop: Workshop) -> None:
+    watcher = Watcher(workshop.doors)
+    job = launched(workshop)
+    workshop.runtime.things.clear()
+    workshop.runtime.host = "elsewhere"
+    age(workshop, 1000)
+    watcher.sweep()
+    assert workshop.job(job).state == "STARTING"
+
+
+def test_after_a_reboot_what_ran_has_vanished(workshop: Workshop) -> None:
+    watcher = Watcher(workshop.doors)
+    job = launched(workshop)
+    workshop.runtime.boot = "another"
+    watcher.sweep()
+    assert (workshop.job(job).state, workshop.job(job).outcome) == ("COLLECTING", "vanished")
+
+
+def test_a_launcher_that_died_behind_the_gate_costs_no_attempt(workshop: Workshop) -> None:
+    workshop.runtime.host, workshop.runtime.boot = "h", "b"
+    job = workshop.gated()
+    workshop.runtime.things[Name(job, 1)] = Observation(Seen.ABSENT, never_started=True)
+    Watcher(workshop.doors).sweep()
+    row = workshop.job(job)
+    assert (row.state, row.attempt) == ("STARTING", 2)  # queued again, and admitted by the same sweep
+
+
+def test_one_leads_until_its_lease_runs_out(workshop: Workshop) -> None:
+    first, second = Watcher(workshop.doors), Watcher(workshop.doors)
+    assert first._hold_lease()
+    assert not second._hold_lease()
+    with workshop.database.transaction() as tx:
+        tx.execute(text("UPDATE leases SET until = now() - interval '1 s'"))
+    assert second._hold_lease()
+    with pytest.raises(LeaseLost):
+        first._hold_lease()
+
+
+def test_drain_preempts_what_runs_and_queues_what_does_not(workshop: Workshop) -> None:
+    running, waiting = launched(workshop), workshop.admitted()
+    Watcher(workshop.doors).sweep()
+    drain(workshop.doors, grace_seconds=5)
+    assert (workshop.job(running).state, workshop.job(running).outcome) == ("STOPPING", "preempted")
+    assert (workshop.job(waiting).state, workshop.job(waiting).attempt) == ("QUEUED", 2)
+    assert workshop.runtime.observe(Name(running, 1)).seen == Seen.ENDED
+    assert workshop.lifecycle.admit() == 0
+
+
+def test_drain_kills_what_is_deaf(workshop: Workshop) -> None:
+    job = launched(workshop)
+    workshop.runtime.stop = lambda name, number: None  # type: ignore[method-assign]
+    drain(workshop.doors, grace_seconds=0)
+    assert workshop.runtime.observe(Name(job, 1)).seen == Seen.ABSENT
+
+
+def test_a_recorder_that_died_is_replaced_at_once(workshop: Workshop) -> None:
+    watcher = Watcher(workshop.doors)
+    job = launched(workshop, "exit 0")
+    watcher.look([job])
+    workshop.runtime.things[Name(job, 1)] = Observation(Seen.ENDED, exit_code=0, recorder=Recorder.DEAD)
+    watcher.look([job])
+    assert workshop.sent(job) == ["STARTING", "COLLECTING", "COLLECTING"]
+    assert workshop.job(job).state == State.COLLECTING

@@ -1,0 +1,1 @@
+"""What runs beside web: the Celery tasks, the watcher, the runtimes, and the programs that handle recordings."""

@@ -1,0 +1,48 @@
+"""Starts the program of an admitted job, through the gate that lets each attempt start once. Called by tasks.launch."""
+
+import hashlib
+import logging
+import secrets
+from uuid import UUID
+
+from shared.domain.specs import Program
+from shared.domain.states import State
+from shared.persistence.queries import JobRow, job_by_id
+from workers.doors import Doors
+from workers.runtimes.base import Name, Run
+
+log = logging.getLogger(__name__)
+
+
+def launch(doors: Doors, job: UUID) -> None:
+    """Make the attempt ready, pass its gate, say go. Whoever comes second finds it there or the gate closed."""
+    with doors.connections.database.transaction() as tx:
+        row = job_by_id(tx, job)
+    if row is None or row.state != State.STARTING or row.gate_passed_at is not None:
+        return
+    run = run_of(row)
+    ready = doors.runtime.start(run)
+    if ready is None:
+        return
+    try:
+        passed = doors.connections.lifecycle.pass_gate(
+            job, row.attempt, host=doors.runtime.host, boot=doors.runtime.boot, token_hash=hash_of(run.token))
+    except BaseException:
+        ready.abandon()
+        raise
+    if passed:
+        ready.go()
+    else:
+        log.info("the gate of %s is closed", run.name)
+        ready.abandon()
+
+
+def run_of(row: JobRow) -> Run:
+    """What a runtime needs to know of the row's present attempt, with a new token for its recorder."""
+    return Run(Name(row.id, row.attempt), Program.model_validate(row.program), row.parameters, row.seed,
+               secrets.token_urlsafe(32))
+
+
+def hash_of(token: str) -> str:
+    """How tokens are kept: sha256, hex. They are random and long, so no salt is needed."""
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,277 @@
+"""The program beside a simulator: `python -m workers.recorder CONTROL`. While the simulator runs it tells its progress
+and log and holds it to its memory and disk; after its end (stdin closes) it uploads what was recorded and says what it
+is. Started by the shim, or by salvage on what a dead recorder left. Imports little, for every attempt starts one.
+"""
+
+import codecs
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workers.runtimes import processes
+from workers.uplink import Failed, Over, Uplink
+
+LOOK_SECONDS = 0.2
+REPORT_SECONDS = 1.0
+LOG_WINDOW = 64 * 1024
+RESERVE_BYTES = 32 << 20  # what a file system keeps free so that statuses and bags can be finished
+LARGEST_FILE = 1 << 30
+MOST_FILES = 1000
+EXAMINE_SECONDS = 60.0  # and more for large recordings, at no less than this speed:
+EXAMINE_BYTES_PER_SECOND = 20 << 20
+OURS = ("progress.jsonl", "result.json")
+
+
+class Guard:
+    """Holds a program's session to its memory and its attempt's folder to its disk, by looking five times a second."""
+
+    def __init__(self, control: Path, grant: dict[str, Any]) -> None:
+        self._control = control
+        self._memory = (grant["memory_mb"] or 0) << 20
+        self._disk = (grant["disk_mb"] or 0) << 20
+        self.peak_bytes = 0
+
+    def look(self) -> None:
+        """End the session, and say why, when a limit is passed."""
+        session = self.session()
+        if session is None:
+            return
+        members = processes.in_session(session)
+        used = sum(members.values())
+        self.peak_bytes = max(self.peak_bytes, used)
+        if self._memory and used > self._memory:
+            self._end(members, "oom_killed", f"it used {used >> 20} MiB of memory, more than {self._memory >> 20} MiB")
+        elif self._disk and (held := _bytes_below(self._control.parent)) > self._disk:
+            self._end(members, "disk_full", f"it wrote {held >> 20} MiB, more than {self._disk >> 20} MiB")
+        elif (free := _free_bytes(self._control)) < RESERVE_BYTES:
+            self._end(members, "disk_full", f"only {free >> 20} MiB are free below STORAGE_BASE_DIR")
+
+    def session(self) -> int | None:
+        """The program's session, None before it has one."""
+        try:
+            return int((self._control / "main.pid").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def end_session(self) -> None:
+        """Kill what the program left behind."""
+        session = self.session()
+        if session is not None:
+            processes.kill(list(processes.in_session(session)))
+
+    def _end(self, members: dict[int, int], reason: str, message: str) -> None:
+        with (self._control / "limit").open("r+") as file:  # written in place: there may be no room for more
+            file.write(json.dumps({"reason": reason, "message": message}))
+        processes.kill(list(members))
+
+
+class Log:
+    """The program's output as it grows. Only its last 64 KiB are told; the whole is uploaded at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._told = 0
+
+    def size(self) -> int:
+        """Its bytes so far."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def chunk(self) -> dict[str, Any] | None:
+        """What was not told yet, None when there is nothing."""
+        size = self.size()
+        if size <= self._told:
+            return None
+        text = self._text(max(self._told, size - LOG_WINDOW), size)
+        return {"offset": self._told, "bytes": size - self._told, "text": text}
+
+    def told(self, end: int) -> None:
+        """Web has heard all up to here."""
+        self._told = end
+
+    def tail(self) -> str:
+        """The last 64 KiB."""
+        size = self.size()
+        return self._text(max(0, size - LOG_WINDOW), size)
+
+    def _text(self, start: int, end: int) -> str:
+        if end == start:
+            return ""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return codecs.decode(file.read(end - start), "utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def last_progress(output: Path) -> dict[str, Any] | None:
+    """The last whole line of progress.jsonl that is a progress, None when there is none."""
+    try:
+        with (output / "progress.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return None
+    for line in reversed(lines):
+        progress = _object(line)
+        if progress:
+            return {name: progress.get(name) for name in ("percent", "sim_time", "message")}
+    return None
+
+
+def result(output: Path, problems: list[str]) -> dict[str, Any]:
+    """The simulator's verdict from result.json: passed and metrics, as far as they are what they should be."""
+    path = output / "result.json"
+    if not path.is_file() or path.is_symlink() or path.stat().st_size > 1 << 20:
+        return {}
+    said = _object(path.read_bytes())
+    if said is None:
+        problems.append("result.json is not a JSON object")
+        return {}
+    stated = said.get("metrics")
+    metrics: dict[str, Any] = stated if isinstance(stated, dict) else {}
+    numbers = {str(name)[:200]: float(value) for name, value in list(metrics.items())[:1000]
+               if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")}
+    if len(numbers) != len(metrics):
+        problems.append("some metrics in result.json are not finite numbers")
+    return {"passed": said["passed"] if isinstance(said.get("passed"), bool) else None, "metrics": numbers}
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def watch(control: Path, uplink: Uplink, guard: Guard, log: Log) -> None:
+    """Stand by while the program runs: until stdin closes."""
+    told: dict[str, Any] | None = None
+    next_report = time.monotonic() + REPORT_SECONDS
+    while not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+        guard.look()
+        if time.monotonic() < next_report:
+            continue
+        next_report = time.monotonic() + REPORT_SECONDS
+        progress, chunk = last_progress(control.parent / "output"), log.chunk()
+        if progress == told and chunk is None:
+            continue
+        try:
+            log.told(uplink.report({"progress": progress if progress != told else None, "log": chunk})["log_end"])
+            told = progress
+        except Failed as error:
+            print(f"web was not told: {error}", file=sys.stderr, flush=True)
+
+
+def collect(control: Path, uplink: Uplink, guard: Guard, log: Log) -> dict[str, Any]:
+    """Upload what was recorded and the log; the facts of it all."""
+    output, problems = control.parent / "output", list[str]()
+    recordings = []
+    if output.is_dir() and any(name not in OURS for name in os.listdir(output)):
+        recordings = list(_recordings(output, uplink, problems))
+    taken = {file["path"] for recording in recordings for file in recording["files"]}
+    files = [_uploaded(uplink, output, path) for path in _other_files(output, taken, problems)]
+    whole_log = log.size() > LOG_WINDOW
+    if whole_log:
+        uplink.upload("log.txt", log.path)
+    return {
+        "recordings": recordings, "files": files, "result": result(output, problems),
+        "progress": last_progress(output), "problems": problems[:100],
+        "log": {"size": log.size(), "tail": log.tail(), "uploaded": whole_log},
+        "usage": {"peak_memory_bytes": float(guard.peak_bytes)},
+    }
+
+
+def _recordings(output: Path, uplink: Uplink, problems: list[str]) -> Iterator[dict[str, Any]]:
+    """Examine each recording in its cage and upload its files. One that cannot be examined is kept as plain files."""
+    # Loaded only here, for most small runs record nothing.
+    from workers.bags.cage import ExaminationFailed, examine  # noqa: PLC0415
+    from workers.bags.problems import Hostile  # noqa: PLC0415
+    from workers.bags.recordings import discover  # noqa: PLC0415
+
+    try:
+        for found in discover(output):
+            size = sum((found.folder / name).stat().st_size for name in found.files)
+            try:
+                facts = examine(output / found.path, EXAMINE_SECONDS + size / EXAMINE_BYTES_PER_SECOND)
+            except ExaminationFailed as error:
+                problems.append(f"{found.path} could not be examined: {error}"[:500])
+                continue
+            yield _with_files_uploaded(output, found.folder, found.path, facts, uplink)
+    except Hostile as error:
+        problems.append(f"its recordings were not looked for: {error}"[:500])
+
+
+def _with_files_uploaded(
+        output: Path, folder: Path, path: str, facts: dict[str, Any], uplink: Uplink) -> dict[str, Any]:
+    files = [member | _uploaded(uplink, output, (folder / member["name"]).relative_to(output).as_posix())
+             for member in facts["files"]]
+    return facts | {"name": "output" if path == "." else os.path.basename(path), "path": path, "files": files}
+
+
+def _uploaded(uplink: Uplink, output: Path, path: str) -> dict[str, Any]:
+    size, sha256 = uplink.upload(f"output/{path}", output / path)
+    return {"path": path, "size": size, "sha256": sha256}
+
+
+def _other_files(output: Path, taken: set[str], problems: list[str]) -> Iterator[str]:
+    """Files that are no recording, at most a thousand of at most 1 GiB; no links, nothing that is not a file."""
+    count = 0
+    for folder, folders, names in os.walk(output):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(folder, name)
+            path = file.relative_to(output).as_posix()
+            if path in taken or path in OURS or file.is_symlink() or not file.is_file():
+                continue
+            count += 1
+            if count > MOST_FILES:
+                problems.append(f"more than {MOST_FILES} other files; the rest was not kept")
+                return
+            if file.stat().st_size > LARGEST_FILE or not path.isprintable() or "\\" in path:
+                problems.append(f"{path[:200]!r} was not kept: over 1 GiB, or not a name for a file")
+                continue
+            yield path
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def _free_bytes(place: Path) -> int:
+    disk = os.statvfs(place)
+    return disk.f_bavail * disk.f_frsize
+
+
+def main(control: Path, *, salvages: bool) -> None:
+    """Stand by, collect, tell; leave `recorded` behind when it was heard. When it salvages, the program is long gone
+    and its session's number may be somebody else's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the program
+    grant = json.loads((control / "grant.json").read_text())
+    uplink, guard, log = Uplink(grant), Guard(control, grant), Log(control / "log")
+    try:
+        if not salvages:
+            watch(control, uplink, guard, log)
+            guard.end_session()
+        uplink.put_facts(collect(control, uplink, guard, log))
+        (control / "recorded").touch()
+    except Over as over:
+        print(f"nobody waits for this attempt any more: {over}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), salvages=sys.argv[2:] == ["salvage"])

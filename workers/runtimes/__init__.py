@@ -1,0 +1,1 @@
+"""What starts, stops and observes programs: one module a runtime, behind the contract in base."""

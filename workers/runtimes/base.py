@@ -1,0 +1,115 @@
+"""The contract that every runtime keeps, and the words it speaks. Everything is named by (job, attempt) and may be
+asked twice: what was done already is found done."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from shared.domain.specs import Program
+
+_NAME = re.compile(r"sim-([0-9a-f]{32})-a([1-9][0-9]{0,8})")
+
+
+@dataclass(frozen=True)
+class Name:
+    """The name of all things of an attempt: its pod or its folder."""
+
+    job: UUID
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"sim-{self.job.hex}-a{self.attempt}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Name | None":
+        """The name that `text` spells, None when it is not one of ours."""
+        match = _NAME.fullmatch(text)
+        return match and cls(UUID(hex=match[1]), int(match[2]))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What start() needs to know of an attempt. `token` lets its recorder speak for it, and for nothing else."""
+
+    name: Name
+    program: Program
+    parameters: dict[str, Any]
+    seed: int
+    token: str
+
+
+class Seen(StrEnum):
+    """What a runtime sees of an attempt."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+    UNKNOWN = "unknown"  # another host, or the runtime does not answer
+
+
+class Recorder(StrEnum):
+    """What has become of the attempt's recorder."""
+
+    WORKING = "working"
+    DONE = "done"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One look at an attempt. exit_code, reason and message are those of an ended program."""
+
+    seen: Seen
+    exit_code: int | None = None
+    reason: str | None = None  # a limit that ended it, as a Reason
+    message: str | None = None
+    recorder: Recorder = Recorder.DEAD
+    never_started: bool = False  # it waited for its go, which never came
+
+
+class Launch(Protocol):
+    """A program that stands ready behind the gate."""
+
+    def go(self) -> None:
+        """Let it run."""
+
+    def abandon(self) -> None:
+        """Let it end without ever having run."""
+
+
+class Runtime(Protocol):
+    """Starts, stops and observes the programs of one place. Raises Unavailable when the place does not answer."""
+
+    host: str
+    boot: str
+
+    def start(self, run: Run) -> Launch | None:
+        """Make the attempt ready behind its gate; None when it is there already, waiting, running or ended."""
+
+    def observe(self, name: Name) -> Observation:
+        """Look at it now; a strong read."""
+
+    def stop(self, name: Name, signal_number: int) -> None:
+        """Signal the program's process group. Nothing happens when it is gone."""
+
+    def kill(self, name: Name) -> None:
+        """End everything of this attempt at once: the program, what it left behind, and its recorder."""
+
+    def salvage(self, run: Run) -> bool:
+        """Start a recorder on what an attempt left behind; False when nothing is left to read."""
+
+    def remove(self, name: Name) -> None:
+        """Forget an attempt that has ended: nothing of it remains."""
+
+    def quarantine(self, name: Name) -> None:
+        """Put aside what no row knows, so that it is reported and never deleted."""
+
+    def names(self) -> Iterable[Name]:
+        """Everything of ours that is there."""
+
+    def hints(self, timeout_seconds: float) -> set[Name]:
+        """Attempts that may have changed, as soon as there are any; empty after the timeout."""

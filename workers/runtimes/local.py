@@ -1,0 +1,324 @@
+"""The runtime of one machine: an attempt is a folder and the processes of its shim. Truth is what the folder's files
+and lock say; made by each worker and the watcher on that machine.
+
+A program is seen as running while the shim's lock is held and no exit status is written. The lock is an open file
+description lock (fcntl(2), F_OFD_SETLK): it outlives whoever took it and ends with the last process that inherited it.
+"""
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from inotify_simple import INotify, flags
+
+from shared.domain.errors import Unavailable
+from workers.runtimes import processes
+from workers.runtimes.base import Name, Observation, Recorder, Run, Seen
+
+SHIM = Path(__file__).with_name("shim.sh")
+ROS_DOMAINS = range(1, 102)
+BLANK = " " * 31 + "\n"
+NEVER_STARTED = "never_started"
+KILL_ROUNDS = 5
+
+_FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid
+
+
+class LocalLaunch:
+    """A shim that waits for its go."""
+
+    def __init__(self, pipe: int, shim: subprocess.Popen[bytes]) -> None:
+        self._pipe = pipe
+        self._shim = shim
+
+    def go(self) -> None:
+        """Let the program run."""
+        try:
+            os.write(self._pipe, b"go\n")
+        finally:
+            os.close(self._pipe)
+
+    def abandon(self) -> None:
+        """Let the shim end without having run anything."""
+        os.close(self._pipe)
+        self._shim.wait()
+
+
+class LocalRuntime:
+    """Attempts below `base`/attempts. `recorder_address`: where recorders find web, {"url"} or {"endpoints": path};
+    `environment`: what programs get besides their own variables."""
+
+    def __init__(self, base: Path, recorder_address: dict[str, str], environment: Mapping[str, str]) -> None:
+        self.host = socket.gethostname()
+        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self._address = recorder_address
+        self._inherited = dict(environment)
+        self._attempts = base / "attempts"
+        self._hints = base / "hints"
+        self._domains = base / "domains"
+        self._quarantine = base / "quarantine"
+        self._children: list[subprocess.Popen[bytes]] = []  # shims that we started and have not reaped
+
+    # -- starting ------------------------------------------------------------------------------------------------
+
+    def start(self, run: Run) -> LocalLaunch | None:
+        """See Runtime. Raises Unavailable when the folder cannot be made or every ROS domain is taken."""
+        try:
+            return self._start(run)
+        except OSError as error:
+            raise Unavailable(f"attempt {run.name} could not be made ready: {error}", code="runtime_unavailable",
+                              remedy="see that STORAGE_BASE_DIR is writable and has free space") from error
+
+    def _start(self, run: Run) -> LocalLaunch | None:
+        self._reap()
+        control = self._control(run.name)
+        for folder in (self._hints, self._domains, control, self._inside(run.name, "output"),
+                       self._inside(run.name, "inputs")):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        lock = _lock(control / "lock")
+        if lock is None or _read(control / "status").strip() not in ("", NEVER_STARTED):
+            _close(lock)
+            return None
+        domain, number = self._take_domain()
+        try:
+            self._write_files(run, control)
+            return self._spawn(run, control, lock, domain, number)
+        finally:
+            _close(lock)
+            _close(domain)
+
+    def _write_files(self, run: Run, control: Path) -> None:
+        (self._inside(run.name, "parameters.json")).write_text(json.dumps(run.parameters))
+        # Room for what must be written even when the disk is full.
+        (control / "status").write_text(BLANK)
+        (control / "limit").write_text(" " * 1023 + "\n")
+        self._write_grant(run, control)
+
+    def _write_grant(self, run: Run, control: Path) -> None:
+        """What the recorder may know: where web is, its token, and the limits it holds the program to."""
+        grant = {"job": str(run.name.job), "attempt": run.name.attempt, "token": run.token, "address": self._address,
+                 "memory_mb": run.program.resources.memory_mb, "disk_mb": run.program.resources.disk_mb}
+        part = control / "grant.part"
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(grant))
+        part.rename(control / "grant.json")
+
+    def _spawn(self, run: Run, control: Path, lock: int, domain: int, number: int) -> LocalLaunch:
+        command = run.program.command
+        waiting, go = os.pipe()
+        try:
+            shim = subprocess.Popen(
+                ["/bin/sh", SHIM, control, self._hints / str(run.name), sys.executable, *command],
+                stdin=waiting, stdout=lock, stderr=domain, env=self._environment(run, number),
+                cwd=control.parent, start_new_session=True)
+        except OSError:
+            os.close(go)
+            raise
+        finally:
+            os.close(waiting)
+        self._children.append(shim)
+        return LocalLaunch(go, shim)
+
+    def _environment(self, run: Run, domain: int) -> dict[str, str]:
+        return self._inherited | run.program.env | {
+            "SIMYARD_JOB_ID": str(run.name.job),
+            "SIMYARD_ATTEMPT": str(run.name.attempt),
+            "SIMYARD_SEED": str(run.seed),
+            "SIMYARD_PARAMETERS": str(self._inside(run.name, "parameters.json")),
+            "SIMYARD_OUTPUT": str(self._inside(run.name, "output")),
+            "SIMYARD_INPUTS": str(self._inside(run.name, "inputs")),
+            "ROS_DOMAIN_ID": str(domain),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        }
+
+    def _take_domain(self) -> tuple[int, int]:
+        """A ROS domain that no running program of this folder has: its lock, and its number."""
+        for number in ROS_DOMAINS:
+            lock = _lock(self._domains / str(number))
+            if lock is not None:
+                return lock, number
+        raise OSError(f"all {len(ROS_DOMAINS)} ROS domains are in use; lower MAX_RUNNING_INSTANCES")
+
+    # -- seeing --------------------------------------------------------------------------------------------------
+
+    def observe(self, name: Name) -> Observation:
+        """See Runtime."""
+        control = self._control(name)
+        # Asked in this order: a status that is written between the two looks is found by the second.
+        alive = _is_locked(control / "lock")
+        status = _read(control / "status").strip()
+        if status == NEVER_STARTED:
+            return Observation(Seen.ABSENT, never_started=True)
+        if status:
+            return self._ended(control, int(status), alive)
+        if alive:
+            return Observation(Seen.RUNNING if (control / "main.pid").exists() else Seen.STARTING,
+                               recorder=Recorder.WORKING)
+        return Observation(Seen.ABSENT)
+
+    @staticmethod
+    def _ended(control: Path, code: int, alive: bool) -> Observation:
+        limit = json.loads(_read(control / "limit").strip() or "{}")
+        recorder = Recorder.DONE if (control / "recorded").exists() else Recorder.WORKING if alive else Recorder.DEAD
+        return Observation(Seen.ENDED, exit_code=code, reason=limit.get("reason"), message=limit.get("message"),
+                           recorder=recorder)
+
+    def names(self) -> Iterator[Name]:
+        """See Runtime."""
+        if self._attempts.is_dir():
+            for folder in os.listdir(self._attempts):
+                name = Name.parse(folder)
+                if name is not None:
+                    yield name
+
+    def hints(self, timeout_seconds: float) -> set[Name]:
+        """See Runtime. A hint is a file that a shim touched; what was touched while nobody listened is found too."""
+        self._hints.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with INotify() as inotify:
+            inotify.add_watch(self._hints, flags.CLOSE_WRITE)
+            if not any(self._hints.iterdir()):
+                inotify.read(timeout=timeout_seconds * 1000)
+        return self._take_hints()
+
+    def _take_hints(self) -> set[Name]:
+        found = set()
+        for file in os.listdir(self._hints):
+            (self._hints / file).unlink(missing_ok=True)  # before looking: what comes after is a new hint
+            if name := Name.parse(file):
+                found.add(name)
+        return found
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    def stop(self, name: Name, signal_number: int) -> None:
+        """See Runtime."""
+        with suppress(ValueError, ProcessLookupError):
+            leader = int(_read(self._control(name) / "main.pid"))
+            if processes.carries(leader, self._marks(name)):
+                os.killpg(leader, signal_number)
+
+    def kill(self, name: Name) -> None:
+        """See Runtime. Looks again until nothing is found: a process may fork while we look."""
+        for _ in range(KILL_ROUNDS):
+            found = processes.carrying(os.fsencode(self._control(name)), self._marks(name))
+            if not found:
+                return
+            processes.kill(found)
+            _wait_until_gone(found)
+        raise Unavailable(f"processes {found} of {name} do not end", code="runtime_unavailable")
+
+    def salvage(self, run: Run) -> bool:
+        """See Runtime."""
+        control = self._control(run.name)
+        if not control.is_dir():
+            return False
+        self.kill(run.name)
+        lock = _lock(control / "lock")
+        if lock is None:
+            return True
+        try:
+            self._write_grant(run, control)
+            hint = self._hints / str(run.name)
+            self._children.append(subprocess.Popen(
+                ["/bin/sh", "-c", '"$1" -P -m workers.recorder "$2" salvage 2>>"$2/recorder.log"; : >"$3"', "salvage",
+                 sys.executable, control, hint],
+                stdin=subprocess.DEVNULL, stdout=lock, env={"LANG": "C.UTF-8"}, cwd="/",
+                start_new_session=True))
+        finally:
+            _close(lock)
+        return True
+
+    def remove(self, name: Name) -> None:
+        """See Runtime."""
+        self.kill(name)
+        self._reap()
+        shutil.rmtree(self._folder(name), ignore_errors=True)
+
+    def quarantine(self, name: Name) -> None:
+        """See Runtime."""
+        self._quarantine.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with suppress(FileNotFoundError):
+            self._folder(name).rename(self._quarantine / str(name))
+
+    def _reap(self) -> None:
+        self._children = [child for child in self._children if child.poll() is None]
+
+    # -- places --------------------------------------------------------------------------------------------------
+
+    def _folder(self, name: Name) -> Path:
+        return self._attempts / str(name)
+
+    def _inside(self, name: Name, part: str) -> Path:
+        return self._folder(name) / part
+
+    def _control(self, name: Name) -> Path:
+        return self._inside(name, ".simyard")
+
+    @staticmethod
+    def _marks(name: Name) -> frozenset[bytes]:
+        return frozenset({b"SIMYARD_JOB_ID=" + str(name.job).encode(), b"SIMYARD_ATTEMPT=%d" % name.attempt})
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the file's lock, None when somebody else does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether somebody holds the file's lock; asks without taking it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK,
+                             struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(descriptor)
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _wait_until_gone(pids: list[int]) -> None:
+    """Wait for killed processes to end; each is waited for through a pidfd, which no later process can take over."""
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            select.select([descriptor], [], [], 2)
+        finally:
+            os.close(descriptor)
+
+
+def address_from(endpoints: Path | None, url: str) -> dict[str, Any]:
+    """Where recorders find web: a file that is read again at each try, or one URL."""
+    return {"url": url} if endpoints is None else {"endpoints": str(endpoints)}

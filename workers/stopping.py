@@ -1,0 +1,24 @@
+"""Signals the program of a stopping job: its own signal within the grace, SIGKILL past it. Called by tasks.stop."""
+
+import signal
+from datetime import timedelta
+from uuid import UUID
+
+from shared.domain.specs import Program
+from shared.domain.states import State
+from shared.persistence.queries import job_by_id, postpone
+from workers.doors import Doors
+from workers.runtimes.base import Name
+
+
+def stop(doors: Doors, job: UUID) -> None:
+    """Signal it once; the sweep comes back when the grace is over, or sooner when that is long."""
+    with doors.connections.database.transaction() as tx:
+        row = job_by_id(tx, job)
+        if row is None or row.state != State.STOPPING:
+            return
+        policy = Program.model_validate(row.program).stop
+        left = timedelta(seconds=policy.grace_seconds) - (row.now - row.state_since)
+        if left > timedelta():
+            postpone(tx, [job], left)
+    doors.runtime.stop(Name(job, row.attempt), policy.number() if left > timedelta() else signal.SIGKILL)

@@ -1,0 +1,29 @@
+"""The Celery tasks: one a function, one line a function. Each looks and acts, so any may be lost, late or doubled."""
+
+from uuid import UUID
+
+from shared import logs
+from shared.messaging.queue import COLLECT, LAUNCH, STOP
+from workers import collecting, launching, stopping
+from workers.app import app, doors
+
+
+@app.task(name=LAUNCH)
+def launch(job: str) -> None:
+    """Start the program of an admitted job."""
+    with logs.ids(task=LAUNCH, job=job):
+        launching.launch(doors(), UUID(job))
+
+
+@app.task(name=STOP)
+def stop(job: str) -> None:
+    """Signal the program of a stopping job."""
+    with logs.ids(task=STOP, job=job):
+        stopping.stop(doors(), UUID(job))
+
+
+@app.task(name=COLLECT)
+def collect(job: str) -> None:
+    """Register what an ended attempt recorded, and end it."""
+    with logs.ids(task=COLLECT, job=job):
+        collecting.collect(doors(), UUID(job))

@@ -1,0 +1,129 @@
+"""A recorder's line to web: reports, uploads straight to object storage, and the facts. Standard library only, for
+every attempt starts one. Speaks with the attempt's own token and knows nothing else."""
+
+import hashlib
+import http.client
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
+
+TIMEOUT_SECONDS = 20
+LONGEST_PAUSE_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+class Failed(Exception):
+    """It did not work this time; worth trying again."""
+
+
+class Refused(Exception):
+    """Web understood and will not have it; trying again would not help."""
+
+
+class Over(Exception):
+    """The attempt is not ours to speak for any more: another has begun, or it has been ended."""
+
+
+class Uplink:
+    """Calls web's internal routes. `grant`: job, attempt, token, and address as {"url"} or {"endpoints": file}."""
+
+    def __init__(self, grant: dict[str, Any]) -> None:
+        self._address: dict[str, str] = grant["address"]
+        self._path = f"/internal/attempts/{grant['job']}/{grant['attempt']}"
+        self._token: str = grant["token"]
+
+    def report(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Tell progress and log, once; raises Failed, for there will be another report."""
+        return self._call("POST", "/report", report)
+
+    def put_facts(self, facts: dict[str, Any]) -> None:
+        """Tell what was found, until it is heard."""
+        insist(lambda: self._call("PUT", "/facts", facts))
+
+    def upload(self, path: str, file: Path) -> tuple[int, str]:
+        """Upload a file to the attempt's `path`, trying until it is there; its size in bytes and its sha256 in hex.
+
+        The file is read once a try, hashed on the way, a part at a time in memory.
+        """
+        return insist(lambda: self._upload(path, file))
+
+    def _upload(self, path: str, file: Path) -> tuple[int, str]:
+        size, digest, etags = file.stat().st_size, hashlib.sha256(), []
+        begun = self._call("POST", "/uploads", {"path": path, "size": size})
+        with file.open("rb") as source:
+            for url in begun["urls"]:
+                part = _exactly(source, min(begun["part_size"], size - source.tell()))
+                digest.update(part)
+                etags.append(_put(url, part))
+        done = self._call("POST", "/uploads/complete",
+                          {"path": path, "upload_id": begun["upload_id"], "etags": etags})
+        if done["size"] != size:
+            raise Failed(f"{path} has {done['size']} bytes in object storage, not {size}")
+        return size, digest.hexdigest()
+
+    def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        status, answer, _ = _request(method, self._base() + self._path + path, json.dumps(body).encode(), headers)
+        said = f"web answers {status}: {answer[:200]!r}"
+        if status == 401 or b'"attempt_over"' in answer:
+            raise Over(said)
+        if status in (400, 413, 422):
+            raise Refused(said)
+        if status >= 300:
+            raise Failed(said)
+        return json.loads(answer) if answer else {}
+
+    def _base(self) -> str:
+        """Where web is; the file is read each time, for a restarted stack may have moved."""
+        if "url" in self._address:
+            return self._address["url"].rstrip("/")
+        try:
+            return str(json.loads(Path(self._address["endpoints"]).read_text())["web"]).rstrip("/")
+        except (OSError, ValueError, KeyError) as error:
+            raise Failed(f"where web is cannot be read: {error}") from error
+
+
+def insist(deed: Callable[[], T]) -> T:
+    """Do it until it works, with pauses that double up to two seconds. Over and Refused end it."""
+    pause = 0.05
+    while True:
+        try:
+            return deed()
+        except Failed as error:
+            print(f"trying again: {error}", file=sys.stderr, flush=True)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _exactly(source: BinaryIO, size: int) -> bytes:
+    part = source.read(size)
+    if len(part) != size:
+        raise Failed("the file became shorter while it was read")
+    return part
+
+
+def _put(url: str, part: bytes) -> str:
+    """PUT one part to its presigned URL; its etag."""
+    status, answer, headers = _request("PUT", url, part, {})
+    if status != 200 or "etag" not in headers:
+        raise Failed(f"object storage answers {status}: {answer[:200]!r}")
+    return headers["etag"].strip('"')
+
+
+def _request(method: str, url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+    where = urlsplit(url)
+    make = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
+    connection = make(where.netloc, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request(method, url[url.index(where.netloc) + len(where.netloc):], body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(f"{where.netloc}: {error}") from error
+    finally:
+        connection.close()

@@ -1,0 +1,192 @@
+"""The long-running process that keeps rows and programs in step: `python -m workers.watcher`. One leads at a time.
+
+Hints make it quick: what may have changed is looked at at once. The sweep makes it right: every few seconds it looks at
+everything, so that no message, hint or process has to be relied on.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from time import monotonic, sleep
+from uuid import UUID, uuid4
+
+from shared import logs
+from shared.domain.errors import Unavailable
+from shared.domain.specs import Program
+from shared.domain.states import Reason, State
+from shared.lifecycle import Move
+from shared.messaging.queue import OVERDUE_SECONDS
+from shared.persistence.queries import JobRow, hold_lease, jobs_by_id, live_jobs, overstayed_jobs, postpone
+from shared.settings import WorkerSettings, read
+from workers.decision import Disposal, Job, Ring, decide, dispose
+from workers.doors import Doors, open_doors
+from workers.runtimes.base import Name, Observation, Seen
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 2.0
+LEASE_LIFE = timedelta(seconds=6)
+BATCH = 500
+PAUSE_SECONDS = 0.5  # after a part of ours did not answer
+
+
+class LeaseLost(Exception):
+    """Somebody else leads now; this process may not go on."""
+
+
+class Watcher:
+    """Looks, decides, and has lifecycle or a task carry it out."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._database = doors.connections.database
+        self._lifecycle = doors.connections.lifecycle
+        self._runtime = doors.runtime
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
+        self._leads = False
+        self._next_sweep = 0.0
+
+    def run(self, stopped: threading.Event) -> None:
+        """Lead until told to stop; raises LeaseLost when another took over."""
+        while not stopped.is_set():
+            try:
+                self.step()
+            except Unavailable as error:
+                log.warning("%s", error)
+                stopped.wait(PAUSE_SECONDS)
+
+    def step(self) -> None:
+        """Wait for hints until the next sweep is due, then look at what they name, or at everything."""
+        if not self._hold_lease():
+            sleep(SWEEP_SECONDS / 2)
+            return
+        wait = max(0.0, self._next_sweep - monotonic())
+        hinted = self._runtime.hints(wait) if wait else set()
+        if hinted:
+            self.look([name.job for name in hinted])
+        if monotonic() >= self._next_sweep:
+            self.sweep()
+            self._next_sweep = monotonic() + SWEEP_SECONDS
+
+    def _hold_lease(self) -> bool:
+        if self._leads and monotonic() < self._next_sweep:
+            return True  # renewed with each sweep, three times within its life
+        with self._database.transaction() as tx:
+            leads = hold_lease(tx, "watcher", self._holder, LEASE_LIFE)
+        if self._leads and not leads:
+            raise LeaseLost(f"{self._holder} leads no more")
+        self._leads = leads
+        return leads
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def look(self, jobs: Sequence[UUID]) -> None:
+        """Look at these jobs' attempts and do what follows."""
+        with self._database.transaction() as tx:
+            rows = jobs_by_id(tx, jobs)
+        self._act(rows)
+
+    def sweep(self) -> None:
+        """Look at everything, both ways: from the rows to the programs and from the programs to the rows."""
+        self._lifecycle.settle()
+        self._expire()
+        with self._database.transaction() as tx:
+            rows = live_jobs(tx)
+        self._act(rows)
+        self._lifecycle.admit()
+        self._dispose({Name(row.id, row.attempt) for row in rows})
+
+    def _expire(self) -> None:
+        with self._database.transaction() as tx:
+            rows = overstayed_jobs(tx, BATCH)
+        self._lifecycle.transition_many(
+            [Move(row.id, row.attempt, State.QUEUED, State.FAILED, Reason.QUEUE_TIMEOUT,
+                  "it waited longer than its queue limit") for row in rows], actor="watcher")
+
+    def _act(self, rows: Iterable[JobRow]) -> None:
+        moves: list[Move] = []
+        rings: list[Ring] = []
+        for row in rows:
+            if row.state not in _WATCHED:
+                continue
+            match decide(job_of(row), self._observe(row)):
+                case Move() as move:
+                    moves.append(move)
+                case Ring() as ring:
+                    rings.append(ring)
+        for start in range(0, len(moves), BATCH):
+            self._lifecycle.transition_many(moves[start:start + BATCH], actor="watcher")
+        self._ring(rings)
+
+    def _observe(self, row: JobRow) -> Observation:
+        """What is seen of it; unknown when it runs where we cannot look, gone when its machine was started anew."""
+        if row.host is not None and row.host != self._runtime.host:
+            return Observation(Seen.UNKNOWN)
+        seen = self._runtime.observe(Name(row.id, row.attempt))
+        if row.boot not in (None, self._runtime.boot) and seen.seen != Seen.ENDED:
+            return Observation(Seen.ABSENT)
+        return seen
+
+    def _ring(self, rings: Sequence[Ring]) -> None:
+        for state in {ring.state for ring in rings}:
+            with self._database.transaction() as tx:
+                postpone(tx, [ring.job for ring in rings if ring.state == state],
+                         timedelta(seconds=OVERDUE_SECONDS[state]))
+        if rings:
+            self._lifecycle.settle([(ring.job, ring.state) for ring in rings])
+
+    # -- tidying -------------------------------------------------------------------------------------------------
+
+    def _dispose(self, known: set[Name]) -> None:
+        """End, forget or put aside what no live job stands behind."""
+        strange = [name for name in self._runtime.names() if name not in known][:BATCH]
+        if not strange:
+            return
+        with self._database.transaction() as tx:
+            rows = {row.id: row for row in jobs_by_id(tx, [name.job for name in strange])}
+        for name in strange:
+            self._dispose_of(name, rows.get(name.job))
+
+    def _dispose_of(self, name: Name, row: JobRow | None) -> None:
+        what = dispose(None if row is None else State(row.state), seen=self._runtime.observe(name),
+                       is_current=row is not None and row.attempt == name.attempt,
+                       outcome=None if row is None else row.outcome)
+        if what == Disposal.QUARANTINE:
+            log.error("%s belongs to no job that we know; it is put aside, not deleted", name)
+            self._runtime.quarantine(name)
+        elif what == Disposal.KILL:
+            log.warning("%s runs though its job does not want it; it is ended", name)
+            self._runtime.kill(name)
+        elif what == Disposal.REMOVE:
+            self._runtime.remove(name)
+
+
+_WATCHED = frozenset({State.STARTING, State.RUNNING, State.STOPPING, State.COLLECTING})
+
+
+def job_of(row: JobRow) -> Job:
+    """What decide() needs of a row."""
+    return Job(row.id, row.attempt, State(row.state), Program.model_validate(row.program),
+               row.gate_passed_at is not None, row.now, row.state_since, row.due_at, row.attempt_started_at,
+               row.progress_at)
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; exit code 1 when the lease is lost, so that a supervisor starts us anew."""
+    settings = read(WorkerSettings)
+    logs.configure(settings.log_level)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    doors = open_doors(settings, application="watcher")
+    try:
+        Watcher(doors).run(stopped)
+    finally:
+        doors.connections.close()
+
+
+if __name__ == "__main__":
+    main()
