@@ -1,0 +1,1 @@
+"""Simulators that come with Simyard. Each folder stands alone and imports nothing of ours."""
