@@ -1,0 +1,126 @@
+"""Every real recording of the collection against the truth that was measured by other means."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.bags.making import codes, fingerprint
+from workers.bags.cage import examine
+from workers.bags.facts import facts
+from workers.bags.recordings import Recording, discover
+from workers.bags.shapes import Facts
+
+BAGS = Path(os.environ.get("SIMYARD_BAGS", str(Path(__file__).parents[4] / "shared" / "data" / "bags")))
+
+REJECTED = {
+    "autoware-tools-text-db3/resource/dummy_bag",
+    "autoware-tools-text-db3/resource/sample_bag",
+    "p4-zero-mcap/bag3",
+    "p4-zero-mcap/bag7",
+    "rb2-file-compression/target_metadata/file_compression",
+    "rb2-message-compression/target_metadata/message_compression",
+    "rb2-reindex-v6/target_metadata/multiple_files",
+    "resurrector-zero-db3/ros2_dir_bag",
+    "tiryoh-fixtures-old/fixtures/Dockerfile.mcap",
+}
+DAMAGED = {"tiryoh-fixtures-old/fixtures/test_sample_truncated.mcap"}
+
+
+@cache
+def units() -> dict[str, dict[str, Any]]:
+    """The collection's rosbag2 units by path."""
+    truth = BAGS / "truth.json"
+    if not truth.is_file():
+        pytest.fail(f"no collection of recordings at {BAGS}: set SIMYARD_BAGS to a folder that holds truth.json")
+    return {
+        f"{folder}/{unit['unit']}".removesuffix("/."): unit
+        for folder, found in json.loads(truth.read_text()).items()
+        for unit in found
+        if unit["type"] == "rosbag2-dir"
+    }
+
+
+@cache
+def recordings() -> tuple[Recording, ...]:
+    units()
+    return tuple(discover(BAGS))
+
+
+def true_files(recording: Recording) -> list[dict[str, Any]]:
+    """The truth of the files that make the recording: the listed ones where all of them are there, else every one."""
+    unit = units()[recording.path.rpartition("/")[0] if recording.lone else recording.path]
+    there = [file for file in unit["files"] if file["name"] in recording.files]
+    listed = {Path(path).name for path in unit.get("meta", {}).get("paths", [])}
+    complete = listed and listed <= {file["name"] for file in there}
+    return [file for file in there if file["name"] in listed] if complete else there
+
+
+@cache
+def found_in(recording: Recording) -> Facts:
+    return facts(recording)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "recording" in metafunc.fixturenames:
+        found = recordings() if (BAGS / "truth.json").is_file() else ()
+        metafunc.parametrize("recording", found, ids=lambda recording: recording.path)
+
+
+def test_every_recording_of_the_collection_is_found() -> None:
+    expected = {(path, file["name"]) for path, unit in units().items() for file in unit["files"]}
+    found = {
+        (recording.path.rpartition("/")[0] if recording.lone else recording.path, name)
+        for recording in recordings()
+        for name in recording.files
+        if name.removesuffix(".zstd").endswith((".db3", ".mcap"))
+    }
+    assert found == expected
+
+
+def test_facts_are_the_raw_rows(recording: Recording) -> None:
+    counts: dict[str, int] = {}
+    times = []
+    for file in true_files(recording):
+        for topic in file.get("topics", []):
+            counts[topic["name"]] = counts.get(topic["name"], 0) + topic["count"]
+        if file.get("n"):
+            times += [file["ts"]["min"], file["ts"]["max"]]
+    found = found_in(recording)
+    assert {topic.name: topic.count for topic in found.topics} == counts
+    assert found.messages == sum(file.get("n") or 0 for file in true_files(recording))
+    assert (found.start_ns, found.end_ns) == (min(times, default=None), max(times, default=None))
+    types = {(topic["name"], topic["type"]) for file in true_files(recording) for topic in file.get("topics", [])}
+    assert {(topic.name, topic.type) for topic in found.topics} == types
+
+
+def test_states_are_as_known(recording: Recording) -> None:
+    state = "REJECTED" if recording.path in REJECTED else "DAMAGED" if recording.path in DAMAGED else "READY"
+    assert found_in(recording).state == state
+
+
+def test_the_originals_stay_as_they_were() -> None:
+    for recording in recordings()[:20]:
+        before = fingerprint(recording.folder)
+        facts(recording)
+        assert fingerprint(recording.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("robot-kf/my_bag", "file_renamed"),
+        ("rb2-cdr-v1/cdr_test", "file_unlisted"),
+        ("rb2-cdr-v1/cdr_test", "metadata_type_mismatch"),
+        ("rb2-wbag-sqlite3/wbag", "metadata_time_mismatch"),
+        ("rayyuan-synth-mcap/my_bag", "metadata_count_mismatch"),
+        ("mrlab-nometa/rosbag2_2026_04_21-18_32_32", "metadata_missing"),
+        ("resurrector-zero-db3/ros2_dir_bag", "file_empty"),
+    ],
+)
+def test_known_quirks_are_told_by_the_caged_child(path: str, code: str) -> None:
+    units()
+    assert code in codes(examine(BAGS / path, 60))

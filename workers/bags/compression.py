@@ -1,0 +1,154 @@
+"""Unpacking with a bound checked before and during: whole files (.zstd) and MCAP chunks. Used by the readers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import lz4.frame  # type: ignore[import-untyped]
+import zstandard
+
+from workers.bags import limits
+from workers.bags.files import Workspace, open_regular
+from workers.bags.problems import Code, Hostile, NotARecording
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+BLOCK = limits.MIB
+
+
+class Broken(Exception):
+    """Packed bytes that do not unpack. The text says why."""
+
+
+class Stream(Protocol):
+    """What a reader of bytes needs: like a binary file, but `damage` says why the bytes ended early, if they did."""
+
+    damage: str | None
+
+    def read(self, count: int, /) -> bytes: ...
+
+
+class PlainStream:
+    """A file as it is."""
+
+    damage: str | None = None
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+
+
+class UnpackedStream:
+    """What a .zstd file holds; a fault ends it. Raises NotARecording when it is no zstd, Hostile past its budget."""
+
+    def __init__(self, file: BinaryIO, packed: int, budget: int) -> None:
+        if file.read(4) != ZSTD_MAGIC:
+            raise NotARecording("not packed with zstd, whatever its name says")
+        file.seek(0)
+        self.damage: str | None = None
+        self._budget = budget
+        self._given = 0
+        self._declared = _declared_size(file.read(32)) or 0
+        if self._declared > self._budget:
+            raise Hostile(f"{packed} bytes claim to unpack to {self._declared}")
+        file.seek(0)
+        unpacker = zstandard.ZstdDecompressor(max_window_size=limits.ZSTD_WINDOW)
+        self._reader = unpacker.stream_reader(file, read_size=BLOCK // 8, read_across_frames=True)
+
+    def read(self, count: int, /) -> bytes:
+        if self.damage:
+            return b""
+        try:
+            data = self._reader.read(count)
+        except zstandard.ZstdError as error:
+            self.damage = str(error)
+            return b""
+        self._given += len(data)
+        if self._given > self._budget:
+            raise Hostile(f"unpacks to more than {self._budget} bytes")
+        # The library ends a cut frame without a word.
+        if len(data) < count and self._given < self._declared:
+            self.damage = f"ends after {self._given} of {self._declared} unpacked bytes"
+        return data
+
+
+def _declared_size(head: bytes) -> int | None:
+    """What a zstd frame declares; None when it does not, or is cut too short to."""
+    try:
+        size = zstandard.frame_content_size(head)
+    except zstandard.ZstdError:
+        return None
+    return None if size < 0 else size
+
+
+@contextmanager
+def opened(path: Path, budget: int = limits.UNPACKED_BYTES) -> Iterator[Stream]:
+    """The content of a file, unpacked to at most `budget` bytes if its name ends in .zstd."""
+    with open_regular(path) as file:
+        yield UnpackedStream(file, path.stat().st_size, budget) if path.suffix == ".zstd" else PlainStream(file)
+
+
+def read_magic(stream: Stream, magic: bytes, kind: str) -> None:
+    """Reads past the first bytes that mark a `kind` of file. Raises NotARecording when they are others."""
+    head = stream.read(len(magic))
+    if not head and stream.damage:
+        raise NotARecording(f"it does not unpack: {stream.damage}", Code.COMPRESSION_BROKEN)
+    if not head:
+        raise NotARecording("zero bytes", Code.FILE_EMPTY)
+    if head != magic:
+        raise NotARecording(f"no {kind}: it begins with {head!r}")
+
+
+def unpack(source: Path, target: Path, workspace: Workspace) -> str | None:
+    """Writes the content of `source` to a new file, unpacked if its name says so. Gives what broke, if anything."""
+    budget = max(limits.UNPACKED_FLOOR, source.stat().st_size * limits.UNPACKED_RATIO)
+    with opened(source, min(budget, limits.UNPACKED_BYTES)) as stream, target.open("xb") as writing:
+        while block := stream.read(BLOCK):
+            workspace.check_time()
+            writing.write(block)
+    return stream.damage
+
+
+def unpack_chunk(compression: str, data: bytes, claimed: int) -> bytes:
+    """The `claimed` bytes of an MCAP chunk. Raises Broken when it does not hold them, Hostile when it is a bomb."""
+    if compression not in ("", "zstd", "lz4"):
+        raise Broken(f"unknown compression {compression[:32]!r}")
+    unpacked = data if compression == "" or not data else _unpack_bounded(compression, data, claimed)
+    if len(unpacked) != claimed:
+        raise Broken(f"claims {claimed} bytes and holds {len(unpacked)}")
+    return unpacked
+
+
+def _unpack_bounded(compression: str, data: bytes, claimed: int) -> bytes:
+    declared = _declared_size(data) if compression == "zstd" else _declared_lz4(data)
+    # One wrong number may be a flipped bit; two that agree are no accident.
+    if declared not in (None, claimed):
+        raise Broken(f"claims {claimed} bytes and declares {declared}")
+    if claimed > limits.RECORD_BYTES:
+        raise Hostile(f"a chunk of {len(data)} bytes unpacks to {claimed}")
+    # One byte more than claimed shows a lie without making room for it.
+    unpacked = (_unpack_zstd if compression == "zstd" else _unpack_lz4)(data, claimed + 1)
+    if len(unpacked) > claimed:
+        raise Hostile(f"a chunk claims {claimed} bytes and unpacks to more")
+    return unpacked
+
+
+def _declared_lz4(data: bytes) -> int | None:
+    try:
+        return int(lz4.frame.get_frame_info(data)["content_size"]) or None
+    except RuntimeError as error:
+        raise Broken(str(error)) from error
+
+
+def _unpack_zstd(data: bytes, most: int) -> bytes:
+    unpacker = zstandard.ZstdDecompressor(max_window_size=limits.ZSTD_WINDOW)
+    try:
+        return unpacker.stream_reader(data, read_across_frames=True).read(most)
+    except zstandard.ZstdError as error:
+        raise Broken(str(error)) from error
+
+
+def _unpack_lz4(data: bytes, most: int) -> bytes:
+    try:
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=most))
+    except RuntimeError as error:
+        raise Broken(str(error)) from error

@@ -1,0 +1,98 @@
+"""What one data file was found to hold; filled by the readers of sqlite3 and mcap, read by facts and certificate."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from workers.bags.limits import INT64_MAX, NAME_CHARACTERS
+from workers.bags.problems import Hostile
+
+
+@dataclass
+class TopicScan:
+    """Messages of one topic; `embedded` says that the file itself defines the type in a way ROS 2 readers know."""
+
+    type: str
+    count: int = 0
+    first: int | None = None
+    last: int | None = None
+    encoding: str = "cdr"
+    embedded: bool = False
+
+    def add(self, count: int, first: int | None, last: int | None) -> None:
+        self.count += count
+        self.first = least(self.first, first)
+        self.last = greatest(self.last, last)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """An unreadable stretch of a file, in bytes of its unpacked content or row ids; without `last`, to the end."""
+
+    file: str
+    unit: str
+    first: int
+    last: int | None
+
+
+@dataclass
+class Scan:
+    """One data file. Topics are keyed by (name, type); `claimed` is what its own statistics say, by topic name."""
+
+    topics: dict[tuple[str, str], TopicScan] = field(default_factory=dict)
+    claimed_messages: int | None = None
+    claimed: Counter[str] = field(default_factory=Counter)
+    damaged: bool = False
+    gaps: list[Gap] = field(default_factory=list)
+    clock_regressions: int = 0
+    bytes_skipped: int = 0
+
+    def topic(self, name: str, type_name: str) -> TopicScan:
+        key = (label(name), label(type_name))
+        return self.topics.setdefault(key, TopicScan(type=key[1]))
+
+    @property
+    def messages(self) -> int:
+        return sum(topic.count for topic in self.topics.values())
+
+
+@dataclass
+class Tally:
+    """Counts messages by a file's own topic or channel number, in file order."""
+
+    rows: dict[int, list[int]] = field(default_factory=dict)
+    clock_regressions: int = 0
+    previous: int = -INT64_MAX - 1
+
+    def add_all(self, messages: Iterable[tuple[int, int]]) -> None:
+        """Counts (number, time) pairs; one loop, because a recording has millions of them."""
+        rows, previous = self.rows, self.previous
+        for number, time in messages:
+            entry = rows.get(number)
+            if entry is None:
+                rows[number] = [1, time, time]
+            else:
+                entry[0] += 1
+                if time > entry[2]:
+                    entry[2] = time
+                elif time < entry[1]:
+                    entry[1] = time
+            if time < previous:
+                self.clock_regressions += 1
+            previous = time
+        self.previous = previous
+
+
+def label(text: str) -> str:
+    """A name found in a file, without NUL, which no database column takes. Raises Hostile when it is absurdly long."""
+    if len(text) > NAME_CHARACTERS:
+        raise Hostile(f"a name of {len(text)} characters")
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def least(one: int | None, other: int | None) -> int | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
+def greatest(one: int | None, other: int | None) -> int | None:
+    return max((value for value in (one, other) if value is not None), default=None)
