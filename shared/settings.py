@@ -101,6 +101,28 @@ class WorkerSettings(Settings):
         return value.absolute()
 
 
+class InstallSettings(WebSettings):
+    """What the install step needs besides: the first administrator, and the files of the built-in templates."""
+
+    simyard_admin_email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
+    simyard_admin_password: SecretStr | None = None
+    simyard_templates: str = ""
+
+    @cached_property
+    def template_files(self) -> list[Path]:
+        """The paths in SIMYARD_TEMPLATES, separated like PATH."""
+        return [Path(each) for each in self.simyard_templates.split(os.pathsep) if each]
+
+    @model_validator(mode="after")
+    def _knows_the_whole_admin(self) -> "InstallSettings":
+        password = self.simyard_admin_password
+        if (self.simyard_admin_email is None) != (password is None):
+            raise ValueError("SIMYARD_ADMIN_EMAIL and SIMYARD_ADMIN_PASSWORD go together")
+        if password is not None and not 1 <= len(password.get_secret_value()) <= 1024:
+            raise ValueError("SIMYARD_ADMIN_PASSWORD must have 1 to 1024 characters")
+        return self
+
+
 def read(kind: type[SettingsT]) -> SettingsT:
     """The settings of this process; ends it with exit code 78 and one line naming every setting that is wrong."""
     try:

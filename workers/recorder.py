@@ -200,12 +200,12 @@ def _recordings(output: Path, uplink: Uplink, problems: list[str]) -> Iterator[d
         for found in discover(output):
             size = sum((found.folder / name).stat().st_size for name in found.files)
             try:
-                facts = examine(output / found.path, EXAMINE_SECONDS + size / EXAMINE_BYTES_PER_SECOND)
+                facts = examine(found.location, EXAMINE_SECONDS + size / EXAMINE_BYTES_PER_SECOND)
             except ExaminationFailed as error:
                 problems.append(f"{found.path} could not be examined: {error}"[:500])
                 continue
             yield _with_files_uploaded(output, found.folder, found.path, facts, uplink)
-    except Hostile as error:
+    except (Hostile, OSError) as error:
         problems.append(f"its recordings were not looked for: {error}"[:500])
 
 

@@ -68,7 +68,7 @@ def test_the_start_limit(stack: Stack) -> None:
 
 def test_the_run_limit(stack: Stack) -> None:
     instance = stack.run("/bin/sleep", "60", limits={"run_seconds": 1})
-    assert (instance["state"], instance["reason"]) == ("FAILED", "run_timeout")
+    assert (instance["state"], instance["reason"], instance["exit_code"]) == ("FAILED", "run_timeout", 130)
     assert "STOPPING" in [step["to"] for step in instance["transitions"]]
 
 

@@ -10,12 +10,13 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ ROS_DOMAINS = range(1, 102)
 BLANK = " " * 31 + "\n"
 NEVER_STARTED = "never_started"
 KILL_ROUNDS = 5
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 
@@ -117,10 +119,11 @@ class LocalRuntime:
         command = run.program.command
         waiting, go = os.pipe()
         try:
-            shim = subprocess.Popen(
-                ["/bin/sh", SHIM, control, self._hints / str(run.name), sys.executable, *command],
-                stdin=waiting, stdout=lock, stderr=domain, env=self._environment(run, number),
-                cwd=control.parent, start_new_session=True)
+            with _nothing_ignored():
+                shim = subprocess.Popen(
+                    ["/bin/sh", SHIM, control, self._hints / str(run.name), sys.executable, *command],
+                    stdin=waiting, stdout=lock, stderr=domain, env=self._environment(run, number),
+                    cwd=control.parent, start_new_session=True)
         except OSError:
             os.close(go)
             raise
@@ -267,6 +270,20 @@ class LocalRuntime:
     @staticmethod
     def _marks(name: Name) -> frozenset[bytes]:
         return frozenset({b"SIMYARD_JOB_ID=" + str(name.job).encode(), b"SIMYARD_ATTEMPT=%d" % name.attempt})
+
+
+@contextmanager
+def _nothing_ignored() -> Iterator[None]:
+    """Stop signals that we ignore are caught and dropped instead: what is ignored stays so across exec, and a program
+    started by a Celery child, which ignores SIGINT, would be deaf to it."""
+    ignored = [number for number in STOP_SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _lock(path: Path) -> int | None:

@@ -89,6 +89,18 @@ def test_sigint_reaches_a_python_program_as_keyboard_interrupt(runtime: LocalRun
     assert runtime.observe(name).exit_code == 7
 
 
+def test_a_program_is_not_deaf_to_what_its_launcher_ignores(runtime: LocalRuntime, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Celery's children do
+    try:
+        name = start_python(runtime, WAIT + "time.sleep(60)")
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    until(lambda: "up" in log(tmp_path, name))
+    runtime.stop(name, signal.SIGINT)
+    until(lambda: runtime.observe(name).seen == Seen.ENDED)
+
+
 def test_two_programs_never_share_a_ros_domain(runtime: LocalRuntime, tmp_path: Path) -> None:
     names = [start(runtime, "/bin/sh", "-c", "echo $ROS_DOMAIN_ID; sleep 60") for _ in range(5)]
     until(lambda: all(log(tmp_path, name).endswith("\n") for name in names))

@@ -1,0 +1,29 @@
+"""Measures everything on one stack of its own and prints it; exit code 1 when a limit does not hold."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import launches, submissions, transitions
+from benchmarks.report import Figure, machine
+from tests.stack import Stack
+
+
+def main() -> int:
+    """Prints each figure as it is measured."""
+    print(machine(), flush=True)
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="simyard-bench-") as folder, Stack(Path(folder) / "stack") as stack:
+        for measured in (launches.measure(stack, Path(folder)), submissions.measure(stack)):
+            for figure in measured:
+                print(figure, flush=True)
+                figures.append(figure)
+        with submissions.workers_asleep(stack):
+            for figure in transitions.measure(stack):
+                print(figure, flush=True)
+                figures.append(figure)
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""How soon a subscriber hears of a committed transition, and how many of them eight writers commit on one simulation;
+on the disk as it is, and on one slowed to 3 ms by Postgres' own commit_delay."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from uuid import UUID, uuid4
+
+import psycopg2
+
+from benchmarks.report import Figure, quantile
+from shared.domain.specs import Program
+from shared.domain.states import State
+from shared.lifecycle import Lifecycle, Move, Submission
+from shared.messaging.announcer import Announcer, Work
+from shared.messaging.pubsub import PubSub, connect
+from shared.messaging.queue import Queue, make_celery
+from shared.persistence.database import Database
+from tests.stack import Stack
+
+WRITERS = 8
+JOBS = 1600
+
+
+def measure(stack: Stack) -> Iterator[Figure]:
+    """Runs on the stack's own servers, with its processes asleep."""
+    for name, delay in (("", 0), (", disk slowed to 3 ms", 3000)):
+        configure(stack, delay)
+        rate, latencies = run(stack)
+        yield Figure(f"transition committed -> subscriber, p99{name}", quantile(latencies, 0.99), "ms", at_most=50,
+                     detail=f"p50 {quantile(latencies, 0.5):.1f} ms")
+        yield Figure(f"transitions per second, 8 writers, one simulation{name}", rate, "per second")
+    configure(stack, 0)
+
+
+def configure(stack: Stack, commit_delay: int) -> None:
+    """Slow every commit by so many microseconds, whether or not others commit."""
+    connection = psycopg2.connect(stack.ready["database_url"])
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET commit_siblings = 0")
+        cursor.execute(f"ALTER SYSTEM SET commit_delay = {commit_delay}")
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
+
+
+class Ears:
+    """A subscriber that notes when it heard of each job."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.heard: dict[str, float] = {}
+        self.ready = threading.Event()
+        self._done = threading.Event()
+        self._pubsub = PubSub(connect(stack.ready["redis_url"]))
+        self._thread = threading.Thread(target=self._listen)
+
+    def __enter__(self) -> "Ears":
+        self._thread.start()
+        self.ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _listen(self) -> None:
+        for message in self._pubsub.listen(0.2):
+            self.ready.set()
+            if message is not None:
+                event = json.loads(message)
+                if event["state"] == State.CANCELLED and event["job"]:
+                    self.heard[event["job"]] = time.perf_counter()
+            if self._done.is_set():
+                return
+
+
+def run(stack: Stack) -> tuple[float, list[float]]:
+    """Transitions per second, and ms from each commit until it was heard."""
+    url = stack.ready["database_url"].replace("postgresql:", "postgresql+psycopg2:")
+    database = Database(url, pool_size=WRITERS + 2, application="bench")
+    announcer = Announcer(Queue(make_celery(stack.ready["redis_url"])), PubSub(connect(stack.ready["redis_url"])))
+    jobs = submit(stack, Lifecycle(database, announcer, 0))
+    committed: dict[str, float] = {}
+
+    def note(lifecycle: Lifecycle, work: Sequence[Work]) -> None:
+        now = time.perf_counter()
+        committed.update((str(job), now) for job, _ in work)
+        lifecycle.settle(work)
+
+    def write(mine: Sequence[UUID]) -> None:
+        lifecycle = Lifecycle(database, announcer, 0, after=lambda work: note(lifecycle, work))
+        for job in mine:
+            lifecycle.transition_many([Move(job, 1, State.QUEUED, State.CANCELLED)], actor="bench")
+
+    with Ears(stack) as ears:
+        threads = [threading.Thread(target=write, args=(jobs[place::WRITERS],)) for place in range(WRITERS)]
+        began = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - began
+        while len(ears.heard) < len(jobs):
+            time.sleep(0.01)
+    database.close()
+    return len(jobs) / seconds, [1000 * (ears.heard[job] - committed[job]) for job in committed]
+
+
+def submit(stack: Stack, lifecycle: Lifecycle) -> list[UUID]:
+    connection = psycopg2.connect(stack.ready["database_url"])
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM users LIMIT 1")
+        owner = UUID(cursor.fetchone()[0])
+        simulation = uuid4()
+        lifecycle.submit(Submission(simulation, "bench", owner, "team", {}, "bench", 1, {}, Program(command=("x",)),
+                                    1, 0, None, [({}, place) for place in range(JOBS)]))
+        cursor.execute("SELECT id FROM jobs WHERE simulation = %s ORDER BY index", (str(simulation),))
+        found = [UUID(row[0]) for row in cursor.fetchall()]
+    connection.close()
+    return found
