@@ -5,7 +5,7 @@ Every move is compare-and-set on (id, attempt, state) under the row's lock; a mo
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from shared.domain.states import ENDED, LIVE, SUCCESS, Reason, State, check, end
 from shared.messaging.announcer import Announcer, Work
 from shared.messaging.queue import OVERDUE_SECONDS
 from shared.persistence import admission
+from shared.persistence.bundles import BundleRecord, register_attempt
 from shared.persistence.database import Database
 from shared.persistence.models import NOW, attempts, events, jobs, simulations
 from shared.persistence.numbering import number_events
@@ -73,6 +74,16 @@ class End:
     passed: bool | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     progress: dict[str, Any] | None = None
+    bundles: Sequence[BundleRecord] = ()
+    attempt_columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What finish() did: the new state, and the keys of objects whose content was held already."""
+
+    state: State
+    spare_keys: list[str]
 
 
 class Lifecycle:
@@ -184,21 +195,21 @@ class Lifecycle:
             self._after([(move.job, move.new) for move in moved])
         return moved
 
-    def finish(self, end: End, register: Callable[[Connection], None]) -> State | None:
-        """End a COLLECTING attempt, or queue the next; `register` writes its bundles in the same transaction.
+    def finish(self, end: End) -> Ended | None:
+        """End a COLLECTING attempt, or queue the next, and write its bundles in the same transaction.
 
-        Returns the new state, or None (and writes nothing) when the attempt is not being collected any more.
+        Returns None, and writes nothing, when the attempt is not being collected any more.
         """
         with self._database.transaction() as tx:
             rows = [row for row in self._lock(tx, jobs.c.id == end.job)
                     if (row.attempt, row.state) == (end.attempt, State.COLLECTING)]
             if not rows:
                 return None
-            register(tx)
+            spare_keys = register_attempt(tx, rows[0], end.bundles, end.attempt_columns)
             new = self._end(tx, rows[0], end)
         self._after(())
         self.admit()
-        return new
+        return Ended(new, spare_keys)
 
     def _end(self, tx: Connection, row: Row[Any], end: End) -> State:
         new = State.QUEUED if self._retries(tx, row, end.outcome) else end_of(end.outcome)

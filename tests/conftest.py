@@ -10,6 +10,7 @@ import pytest
 
 from shared.persistence.database import Database
 from standalone.servers import Servers
+from tests.stack import Stack
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", "/tmp/hypothesis")
 
@@ -46,6 +47,20 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url.replace("postgresql:", "postgresql+psycopg2:"), pool_size=10, application="test")
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole `simyard up`, one for each xdist worker."""
+    with Stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with two workers and two watchers that a module may break as it likes."""
+    with Stack(tmp_path_factory.mktemp("own"), "--workers", "2", "--watchers", "2") as stack:
+        yield stack
 
 
 def _create(server_url: str, name: str, *, template: str = "template0", migrate: bool = False) -> str:

@@ -14,7 +14,7 @@ from shared.domain.errors import NotFound
 from shared.domain.specs import Program
 from shared.domain.states import SUCCESS, Reason, State
 from shared.lifecycle import End
-from shared.persistence.bundles import BundleRecord, register_attempt
+from shared.persistence.bundles import BundleRecord
 from shared.persistence.queries import JobRow, job_by_id, postpone, set_token
 from shared.storage import keys
 from workers.doors import Doors
@@ -60,7 +60,7 @@ def _salvage(doors: Doors, row: JobRow) -> None:
 def _end_without_facts(doors: Doors, row: JobRow, message: str) -> None:
     outcome = Reason.UPLOAD_FAILED if row.outcome == SUCCESS else row.outcome
     text = message if row.message is None else f"{row.message}; {message}"
-    doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text), lambda tx: None)
+    doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text))
 
 
 def _register(doors: Doors, row: JobRow) -> None:
@@ -70,12 +70,8 @@ def _register(doors: Doors, row: JobRow) -> None:
         log.warning("the facts of job %s are not facts: %s", row.id, error)
         _end_without_facts(doors, row, "what its recorder said could not be understood")
         return
-    verified = _Verified.of(doors, row, facts)
-    spare: list[str] = []
-    doors.connections.lifecycle.finish(
-        _end(row, facts, verified),
-        lambda tx: spare.extend(register_attempt(tx, row, verified.bundles, _attempt_columns(row, facts))))
-    for key in spare:
+    ended = doors.connections.lifecycle.finish(_end(row, facts, _Verified.of(doors, row, facts)))
+    for key in ended.spare_keys if ended is not None else ():
         doors.connections.store.delete(key)
 
 
@@ -121,7 +117,7 @@ def _attempt_columns(row: JobRow, facts: Facts) -> dict[str, object]:
 def _end(row: JobRow, facts: Facts, verified: _Verified) -> End:
     """The outcome stands, but for a success that left no recording, or one that did not arrive."""
     end = End(row.id, row.attempt, row.outcome, row.message, facts.result.passed, dict(facts.result.metrics),
-              facts.progress)
+              facts.progress, verified.bundles, _attempt_columns(row, facts))
     notes = [*facts.problems, *(f"{path} did not arrive in object storage" for path in verified.missing)]
     if row.outcome == SUCCESS and verified.missing:
         end = replace(end, outcome=Reason.UPLOAD_FAILED)

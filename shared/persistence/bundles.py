@@ -31,7 +31,9 @@ def register_attempt(tx: Connection, job: Row[Any], records: Sequence[BundleReco
 
     Returns the keys of objects whose content was held already, to be deleted once this is committed.
     """
-    tx.execute(update(attempts).where(attempts.c.job == job.id, attempts.c.number == job.attempt).values(columns))
+    if columns:
+        this = (attempts.c.job == job.id, attempts.c.number == job.attempt)
+        tx.execute(update(attempts).where(*this).values(columns))
     spare: list[str] = []
     for record in records:
         spare += _register_bundle(tx, job, record)

@@ -18,6 +18,7 @@ from shared.domain.specs import Program, Retry
 from shared.domain.states import ENDED, LIVE, MOVES, SUCCESS, State, derive
 from shared.lifecycle import End, Lifecycle, Move, Submission
 from shared.messaging.announcer import Work
+from shared.persistence.bundles import BundleRecord
 from shared.persistence.database import Database
 from shared.persistence.models import attempts, events, installation, jobs, simulations, users
 from shared.persistence.numbering import number_events
@@ -108,7 +109,8 @@ class World:
         return job
 
     def finish(self, job: UUID, outcome: str = SUCCESS, **fields: Any) -> State | None:
-        return self.lifecycle.finish(End(job, self.job(job).attempt, outcome, **fields), lambda tx: None)
+        ended = self.lifecycle.finish(End(job, self.job(job).attempt, outcome, **fields))
+        return ended.state if ended else None
 
     def history(self, simulation: UUID) -> list[Any]:
         with self.database.transaction() as tx:
@@ -206,7 +208,7 @@ def test_a_move_from_a_state_that_is_no_more_is_left_out(world: World) -> None:
 def test_a_move_of_an_older_attempt_is_left_out(world: World) -> None:
     job = world.collecting("vanished")
     assert world.finish(job, "vanished") == State.QUEUED
-    assert world.lifecycle.finish(End(job, 1, SUCCESS), lambda tx: None) is None
+    assert world.lifecycle.finish(End(job, 1, SUCCESS)) is None
     assert world.job(job).attempt == 2
 
 
@@ -235,13 +237,12 @@ def test_the_first_outcome_wins(world: World) -> None:
 
 def test_what_the_end_registers_is_written_with_it_or_not_at_all(world: World) -> None:
     job = world.collecting()
-
-    def fail(tx: object) -> None:
-        raise LookupError
-
     with pytest.raises(LookupError):
-        world.lifecycle.finish(End(job, 1, SUCCESS), fail)
+        world.lifecycle.finish(End(job, 1, SUCCESS, bundles=[BundleRecord("run", {"files": []}, {})],
+                                   attempt_columns={"log_tail": "written before"}))
     assert world.job(job).state == "COLLECTING"
+    with world.database.transaction() as tx:
+        assert tx.execute(select(attempts.c.log_tail)).scalar_one() == ""
 
 
 # -- retries ---------------------------------------------------------------------------------------------------------

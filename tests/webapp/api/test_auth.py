@@ -1,0 +1,81 @@
+from uuid import UUID
+
+import pytest
+from sqlalchemy import delete, update
+
+from shared.persistence.models import users
+from tests.webapp.web import API, PASSWORD, User, Web, problem
+
+
+def login(web: Web, email: str, password: str = PASSWORD):  # type: ignore[no-untyped-def]
+    return web.app.test_client().post(f"{API}/auth/login", json={"email": email, "password": password})
+
+
+def test_logging_in_gives_a_pair_that_works(web: Web, operator: User) -> None:
+    response = login(web, operator.email)
+    assert response.status_code == 200
+    pair = response.get_json()
+    assert set(pair) == {"access_token", "refresh_token", "token_type", "expires_in"}
+    assert (pair["token_type"], pair["expires_in"]) == ("bearer", 1800)
+    assert response.headers["Cache-Control"] == "no-store"
+    operator.access = pair["access_token"]
+    assert operator.get("/auth/me")["email"] == operator.email
+
+
+def test_the_address_is_taken_without_regard_to_case(web: Web) -> None:
+    web.user("viewer", "ada@example.com")
+    assert login(web, " Ada@Example.COM ").status_code == 200
+
+
+def test_a_wrong_password_and_an_unknown_user_are_told_alike(web: Web, viewer: User) -> None:
+    wrong = problem(login(web, viewer.email, "wrong"), 401, "bad_credentials")
+    assert wrong == problem(login(web, "nobody@example.com"), 401, "bad_credentials")
+
+
+@pytest.mark.parametrize("body", [
+    {}, {"email": "a@b"}, {"email": "a@b", "password": 7}, {"email": "a@b", "password": "x", "role": "admin"},
+    {"email": "a@b", "password": "x" * 2000}, {"email": None, "password": "x"},
+])
+def test_a_malformed_login_names_its_fields(lonely: Web, body: object) -> None:
+    response = lonely.app.test_client().post(f"{API}/auth/login", json=body)
+    assert problem(response, 422, "invalid")["errors"]
+
+
+def test_logging_out_ends_that_login_alone(web: Web, viewer: User) -> None:
+    other = login(web, viewer.email).get_json()
+    assert viewer.post("/auth/logout", status=204) is None
+    client = web.app.test_client()
+    refused = client.post(f"{API}/auth/refresh", json={"refresh_token": viewer.refresh})
+    problem(refused, 401, "token_expired")
+    problem(viewer.open("GET", "/auth/me"), 401, "token_revoked")
+    viewer.access = other["access_token"]
+    viewer.get("/auth/me")
+    assert client.post(f"{API}/auth/refresh", json={"refresh_token": other["refresh_token"]}).status_code == 200
+
+
+def expire_caches(web: Web) -> None:
+    """As if half a minute had passed."""
+    web.parts.accounts._cache.clear()
+
+
+def test_a_deleted_user_loses_access(web: Web, viewer: User) -> None:
+    with web.database.transaction() as tx:
+        tx.execute(delete(users).where(users.c.id == viewer.id))
+    expire_caches(web)
+    viewer.get("/auth/me", status=401)
+    refused = web.app.test_client().post(f"{API}/auth/refresh", json={"refresh_token": viewer.refresh})
+    problem(refused, 401, "unauthenticated")
+
+
+def test_a_changed_role_counts_not_the_tokens(web: Web, admin: User) -> None:
+    with web.database.transaction() as tx:
+        tx.execute(update(users).where(users.c.id == admin.id).values(role="viewer"))
+    expire_caches(web)
+    assert admin.get("/auth/me")["role"] == "viewer"
+    admin.post("/simulations", {"template": "x"}, status=403)
+
+
+def test_me_shows_no_secret(viewer: User) -> None:
+    me = viewer.get("/auth/me")
+    assert set(me) == {"id", "email", "role", "created_at"}
+    assert UUID(me["id"]) == viewer.id

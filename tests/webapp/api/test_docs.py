@@ -1,0 +1,65 @@
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+
+from tests.webapp.auth.test_permissions import ROUTES
+from tests.webapp.web import Web
+
+
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for each in node:
+            yield from walk(each)
+
+
+def test_describes_every_route_of_the_api_and_no_other(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()
+    assert described["openapi"].startswith("3.1")
+    found = {f"{method.upper()} {path}" for path, item in described["paths"].items() for method in item}
+    assert found == {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route) for route in ROUTES if " /api/" in route}
+
+
+def test_the_description_is_whole(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()
+    schemas = described["components"]["schemas"]
+    for node in walk(described):
+        if isinstance(node.get("$ref"), str):
+            assert node["$ref"].removeprefix("#/components/schemas/") in schemas
+    for path, item in described["paths"].items():
+        for method, operation in item.items():
+            assert operation["summary"], path
+            names = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"}
+            assert names == set(re.findall(r"{(\w+)}", path)), path
+            open_to_all = path.endswith(("/auth/login", "/auth/refresh"))
+            assert ("security" in operation) is not open_to_all, (method, path)
+    assert described["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    ids = [operation["operationId"] for item in described["paths"].values() for operation in item.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_problems_are_described_as_they_are(lonely: Web) -> None:
+    client = lonely.app.test_client()
+    described = client.get("/openapi.json").get_json()
+    schema = {"$ref": "#/components/schemas/Problem", "components": described["components"]}
+    jsonschema_rs.validate(schema, client.get("/api/v1/simulations").get_json(force=True))
+
+
+def test_the_page_needs_nothing_from_elsewhere(lonely: Web) -> None:
+    client = lonely.app.test_client()
+    page = client.get("/docs")
+    assert page.mimetype == "text/html"
+    text = page.get_data(as_text=True)
+    wanted = re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert len(wanted) == 4
+    assert not re.search(r"<script>|onload=|style=", text)
+    for url in wanted:
+        assert "//" not in url
+        response = client.get("/" + url)
+        assert response.status_code == 200
+        response.close()
+    assert client.get("/docs/assets/../../plugins.py").status_code == 404

@@ -1,0 +1,85 @@
+import threading
+from uuid import uuid4
+
+from shared.domain.specs import TemplateSpec
+from tests.webapp.web import User, Web, problem
+from webapp import templates
+from webapp.api.schemas.templates import Template, TemplateList
+
+DRIVE = {"name": "drive", "description": "drives", "command": ["drive", "--fast"], "env": {"A": "1"},
+         "parameters": {"type": "object", "properties": {"speed": {"type": "number", "default": 1}}},
+         "limits": {"run_seconds": 60}, "retry": {"max_attempts": 1, "on": ["evicted"]}}
+
+
+def test_a_template_is_kept_as_it_was_made(operator: User, viewer: User) -> None:
+    response = operator.open("POST", "/templates", json=DRIVE)
+    assert response.status_code == 201
+    assert response.headers["Location"] == "/api/v1/templates/drive"
+    made = response.get_json()
+    Template.model_validate_json(response.get_data())
+    assert (made["version"], made["owner"]) == (1, str(operator.id))
+    assert made["command"] == ["drive", "--fast"] and made["parameters"] == DRIVE["parameters"]
+    assert viewer.get("/templates/drive") == made
+    assert viewer.get("/templates/drive/versions/1") == made
+    problem(viewer.open("GET", "/templates/drive/versions/2"), 404, "not_found")
+    problem(viewer.open("GET", "/templates/none"), 404, "not_found")
+
+
+def test_a_name_is_given_once_also_to_two_at_once(web: Web, operator: User) -> None:
+    statuses: list[int] = []
+
+    def make() -> None:
+        user = web.user("operator")
+        statuses.append(user.open("POST", "/templates", json=DRIVE).status_code)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(statuses) == [201, 409, 409, 409]
+    told = problem(operator.open("POST", "/templates", json=DRIVE), 409, "name_taken")
+    assert told["errors"][0]["field"] == "name"
+
+
+def test_a_repeated_key_makes_one_template(operator: User) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    first = operator.post("/templates", DRIVE, status=201, headers=key)
+    assert operator.post("/templates", DRIVE, status=201, headers=key) == first
+    other = operator.open("POST", "/templates", json=DRIVE | {"name": "other"}, headers=key)
+    problem(other, 422, "idempotency_mismatch")
+
+
+def test_an_image_template_is_kept_for_a_runtime_that_can_run_it(operator: User) -> None:
+    operator.post("/templates", {"name": "boxed", "image": "robot:1", "limits": {"run_seconds": 60},
+                                 "resources": {"memory_mb": 100}}, status=201)
+    told = operator.post("/simulations", {"template": "boxed"}, status=422)
+    assert told["code"] == "runtime_cannot_run_image" and told["remedy"]
+
+
+def test_the_list_shows_each_in_its_newest_version(web: Web, operator: User) -> None:
+    for name in ("a1", "a2", "b1"):
+        operator.post("/templates", DRIVE | {"name": name}, status=201)
+    assert templates.install(web.database, TemplateSpec.model_validate(DRIVE | {"name": "a1", "description": "new"})) \
+        == "changed, now version 2"
+    page = operator.get("/templates?limit=2")
+    TemplateList.model_validate(page)
+    rest = operator.get(f"/templates?limit=2&cursor={page['next']}")
+    assert [item["name"] for item in page["items"] + rest["items"]] == ["b1", "a2", "a1"]
+    assert rest["next"] is None
+    assert rest["items"][0]["version"] == 2
+    assert [item["name"] for item in operator.get("/templates?name=A")["items"]] == ["a2", "a1"]
+    assert operator.get(f"/templates?owner={uuid4()}")["items"] == []
+
+
+def test_the_newest_version_is_taken_unless_one_is_stated(web: Web, operator: User) -> None:
+    operator.post("/templates", DRIVE, status=201)
+    assert operator.post("/simulations", {"template": "drive"}, status=202)["template"] == {"name": "drive", "version": 1}
+    templates.install(web.database, TemplateSpec.model_validate(DRIVE | {"command": ["walk"]}))
+    assert operator.post("/simulations", {"template": "drive"}, status=202)["template"]["version"] == 2
+    assert operator.post("/simulations", {"template": "drive@1"}, status=202)["template"]["version"] == 1
+
+
+def test_installing_the_same_again_makes_no_version(web: Web) -> None:
+    spec = TemplateSpec.model_validate(DRIVE)
+    assert [templates.install(web.database, spec) for _ in range(2)] == ["made as version 1", "is there already"]

@@ -1,0 +1,65 @@
+"""The application over real servers, and a user of each role."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from shared.connections import Connections
+from shared.settings import WebSettings
+from standalone.servers import Servers
+from tests.webapp.web import User, Web, make_settings
+from webapp import create_app
+from webapp.bell import Bell
+
+
+@pytest.fixture
+def settings(servers: Servers, database_url: str) -> WebSettings:
+    return make_settings(
+        database_url=database_url, redis_url=servers.redis_url, minio_endpoint=servers.s3.endpoint,
+        minio_access_key=servers.s3.access_key, minio_secret_key=servers.s3.secret_key,
+        minio_bucket=servers.s3.bucket)
+
+
+@pytest.fixture
+def make_web() -> Iterator[Callable[[WebSettings], Web]]:
+    """Applications of any settings, all closed in the end."""
+    made: list[Web] = []
+
+    def make(settings: WebSettings) -> Web:
+        bell = Bell()
+        connections = Connections(settings, application="test", pool_size=10, after=bell.ring)
+        bell.serve(connections.lifecycle)
+        made.append(Web(create_app(settings, connections), connections, bell))
+        return made[-1]
+
+    yield make
+    for web in made:
+        web.bell.wait(30)
+        web.parts.close()
+        web.connections.close()
+
+
+@pytest.fixture
+def web(make_web: Callable[[WebSettings], Web], settings: WebSettings) -> Web:
+    return make_web(settings)
+
+
+@pytest.fixture
+def lonely(make_web: Callable[[WebSettings], Web]) -> Web:
+    """An application whose servers are all down."""
+    return make_web(make_settings())
+
+
+@pytest.fixture
+def admin(web: Web) -> User:
+    return web.user("admin")
+
+
+@pytest.fixture
+def operator(web: Web) -> User:
+    return web.user("operator")
+
+
+@pytest.fixture
+def viewer(web: Web) -> User:
+    return web.user("viewer")

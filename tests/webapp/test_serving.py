@@ -1,0 +1,130 @@
+"""Web as it is served: a gunicorn process with its gevent worker."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import insert
+
+from shared.persistence.database import Database
+from shared.persistence.models import users
+from shared.settings import WebSettings
+from tests.waiting import until
+from tests.webapp.stream import Events
+from tests.webapp.web import PASSWORD, PASSWORD_HASH, SECRET
+
+
+class Served:
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process = process
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60)
+
+    def login(self, email: str) -> None:
+        answer = self.http.post("/auth/login", json={"email": email, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def submit(self, **fields: Any) -> str:
+        self.http.post("/templates", json={"name": "t", "command": ["/bin/true"]})
+        answer = self.http.post("/simulations", json={"template": "t"} | fields)
+        assert answer.status_code == 202, answer.text
+        simulation: str = answer.json()["id"]
+        return simulation
+
+    @contextmanager
+    def stream(self, simulation: str, **headers: str) -> Iterator[Events]:
+        with self.http.stream("GET", f"/simulations/{simulation}/events", headers=headers, timeout=60) as response:
+            assert response.status_code == 200
+            yield Events(response.iter_raw())
+
+
+@pytest.fixture
+def served(settings: WebSettings, database: Database, tmp_path: Path) -> Iterator[Served]:
+    from uuid import uuid4
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    url = settings.database_url.get_secret_value().replace("+psycopg2", "")
+    variables = {"PATH": os.environ["PATH"], "DATABASE_URL": url, "REDIS_URL": settings.redis_url.get_secret_value(),
+                 "MINIO_ENDPOINT": settings.minio_endpoint, "MINIO_ACCESS_KEY": "k", "MINIO_SECRET_KEY": "secretsecret",
+                 "SECRET_KEY": SECRET, "MAX_RUNNING_INSTANCES": "2"}
+    with database.transaction() as tx:
+        tx.execute(insert(users).values(id=uuid4(), email="op@example.com", password_hash=PASSWORD_HASH, role="operator"))
+    with (tmp_path / "web.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", f"127.0.0.1:{port}", "--no-control-socket",
+             "--graceful-timeout", "20", "webapp.wsgi:app"], env=variables, cwd=tmp_path, stdout=log, stderr=log)
+    found = Served(process, port)
+    try:
+        until(lambda: process.poll() is not None or _answers(port))
+        found.login("op@example.com")
+        yield found
+    finally:
+        found.http.close()
+        process.terminate()
+        process.wait(60)
+        written = (tmp_path / "web.log").read_text()
+        assert "Traceback" not in written, written
+        assert PASSWORD not in written and SECRET not in written
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/up", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_main_way_through_a_real_server(served: Served) -> None:
+    simulation = served.submit(repeats=3, parameters={"a": {"grid": list(range(500))}})
+    with served.stream(simulation) as stream:
+        reset = stream.wait("reset")
+        until(lambda: len(reset.data["jobs"]) + len(stream.of("transition")) >= 2)
+        assert served.http.post(f"/simulations/{simulation}/cancel").status_code == 202
+        end = stream.wait("end")
+    status = served.http.get(f"/simulations/{simulation}/status").json()
+    assert (status["state"], status["counts"]["CANCELLED"], status["total"]) == ("CANCELLED", 1500, 1500)
+    assert end.id == stream.all[-2].id
+
+    body = b" " * (2 << 20)
+    chunked = served.http.post("/simulations", content=(body[start:start + 65536] for start in range(0, len(body), 65536)),
+                               headers={"Content-Type": "application/json"})
+    assert chunked.status_code == 413
+    assert chunked.json()["code"] == "too_large"
+
+
+def test_many_logins_at_once_do_not_stall_the_rest(served: Served) -> None:
+    answers: list[int] = []
+
+    def login() -> None:
+        with httpx.Client(base_url=served.http.base_url, timeout=60) as http:
+            answers.append(http.post("/auth/login", json={"email": "op@example.com", "password": "wrong"}).status_code)
+
+    threads = [threading.Thread(target=login) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    others = 0
+    while any(thread.is_alive() for thread in threads):
+        assert served.http.get("/auth/me").status_code == 200
+        others += 1
+    assert answers == [401] * 12
+    assert others >= 3  # they came in between, not after
+
+
+def test_stopping_ends_streams_at_once_and_exits_cleanly(served: Served) -> None:
+    simulation = served.submit()
+    with served.stream(simulation) as stream:
+        stream.wait("reset")
+        served.process.send_signal(signal.SIGTERM)
+        assert stream.ended()
+        assert served.process.wait(60) == 0
+    assert stream.of("end") == []

@@ -1,0 +1,187 @@
+import itertools
+import json
+import math
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.errors import InvalidSpec
+from shared.domain.specs import SimulationSpec, TemplateSpec
+from webapp.sweeps import SEEDS, expand
+
+ANYTHING = TemplateSpec(name="t", command=("/bin/true",))
+ROBOT = TemplateSpec(name="t", command=("/bin/true",), parameters={
+    "type": "object", "additionalProperties": False, "required": ["goals"], "properties": {
+        "max_speed": {"type": "number", "maximum": 2, "default": 0.6},
+        "goals": {"type": "integer", "minimum": 1},
+        "world": {"enum": ["open", "warehouse"], "default": "open"}}})
+
+
+def sets(template: TemplateSpec = ANYTHING, ceiling: int = 100_000, **fields: Any) -> list[dict[str, Any]]:
+    return [parameters for parameters, _ in pairs(template, ceiling, **fields)]
+
+
+def pairs(template: TemplateSpec = ANYTHING, ceiling: int = 100_000, **fields: Any) -> list[tuple[dict[str, Any], int]]:
+    return expand(SimulationSpec.model_validate({"template": "t", "seed": 7} | fields), template, ceiling)
+
+
+def refused(template: TemplateSpec = ANYTHING, **fields: Any) -> InvalidSpec:
+    with pytest.raises(InvalidSpec) as caught:
+        sets(template, **fields)
+    assert caught.value.errors
+    return caught.value
+
+
+def test_the_contracts_example_makes_16() -> None:
+    made = sets(parameters={"max_speed": {"grid": [0.4, 0.8]}, "obstacles": {"range": [2, 8, 2]},
+                            "friction": {"uniform": [0.5, 1.0]}, "world": "warehouse"}, repeats=2)
+    assert len(made) == 16
+    assert [(each["max_speed"], each["obstacles"]) for each in made[:5]] == [
+        (0.4, 2), (0.4, 2), (0.4, 4), (0.4, 4), (0.4, 6)]
+    assert len({each["friction"] for each in made}) == 16
+    assert all(0.5 <= each["friction"] <= 1 for each in made)
+
+
+def test_no_parameters_make_one_instance_for_each_repeat() -> None:
+    assert sets() == [{}]
+    assert sets(repeats=3) == [{}, {}, {}]
+
+
+@pytest.mark.parametrize(("form", "values"), [
+    ([2, 8, 2], [2, 4, 6, 8]),
+    ([2, 9, 2], [2, 4, 6, 8]),
+    ([8, 2, -3], [8, 5, 2]),
+    ([0, 1, 0.25], [0, 0.25, 0.5, 0.75, 1]),
+    ([0.1, 0.7, 0.1], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]),
+    ([1, -1, -0.5], [1, 0.5, 0, -0.5, -1]),
+    ([5, 5, 1], [5]),
+    ([1e-30, 3e-30, 1e-30], [1e-30, 2e-30, 3e-30]),
+])
+def test_a_range_includes_its_end_and_is_exact(form: list[float], values: list[float]) -> None:
+    made = [each["x"] for each in sets(parameters={"x": {"range": form}})]
+    assert made == values
+    assert {type(each) for each in made} == {int if {type(form[0]), type(form[2])} == {int} else float}
+
+
+def test_a_literal_object_is_stated_as_value() -> None:
+    assert sets(parameters={"a": {"value": {"b": 1}}, "c": [1, 2], "d": None, "e": {"grid": [{"f": 1}, 2]}}) == [
+        {"a": {"b": 1}, "c": [1, 2], "d": None, "e": {"f": 1}}, {"a": {"b": 1}, "c": [1, 2], "d": None, "e": 2}]
+
+
+def test_a_list_lays_each_point_over_the_parameters() -> None:
+    made = sets(method="list", parameters={"a": 1, "b": 2}, points=[{"a": 5}, {"c": {"value": {"grid": 1}}}], repeats=2)
+    assert made == [{"a": 5, "b": 2}] * 2 + [{"a": 1, "b": 2, "c": {"grid": 1}}] * 2
+
+
+def test_a_list_may_draw_in_single_points() -> None:
+    made = sets(method="list", points=[{"a": 0}, {"a": {"uniform": [1, 2]}}, {"a": {"uniform": [3, 4]}}])
+    assert made[0] == {"a": 0}
+    assert 1 <= made[1]["a"] <= 2 < 3 <= made[2]["a"] <= 4
+
+
+@pytest.mark.parametrize(("field", "value", "said"), [
+    ("x", {"grid": []}, "at least one"),
+    ("x", {"grid": 3}, "list"),
+    ("x", {"range": [1, 5]}, "start, stop, step"),
+    ("x", {"range": [1, 5, 0]}, "does not lead"),
+    ("x", {"range": [1, 5, -1]}, "does not lead"),
+    ("x", {"range": [1, "5", 1]}, "number"),
+    ("x", {"range": [True, 5, 1]}, "number"),
+    ("x", {"range": [0, 1, 1e-12]}, "more than the 100000"),
+    ("x", {"range": [-1e299, 1e299, 1e-320]}, "more than the 100000"),
+    ("x", {"uniform": [2, 1]}, "low"),
+    ("x", {"uniform": [1]}, "low, high"),
+    ("x", {"uniform": [0, 10**400]}, "number"),
+    ("x", {}, "exactly one"),
+    ("x", {"grid": [1], "value": 2}, "exactly one"),
+    ("x", {"gird": [1]}, "exactly one"),
+])
+def test_a_malformed_value_is_refused_by_name(field: str, value: Any, said: str) -> None:
+    error = refused(parameters={field: value})
+    assert error.errors[0].field == f"parameters.{field}"
+    assert said in error.errors[0].message
+
+
+@pytest.mark.parametrize("form", [{"grid": [1, 2]}, {"range": [1, 2, 1]}])
+def test_a_list_takes_no_axes(form: Any) -> None:
+    assert refused(method="list", points=[{"a": 1}], parameters={"x": form}).errors[0].field == "parameters.x"
+    assert refused(method="list", points=[{}, {"y": form}]).errors[0].field == "points.1.y"
+
+
+def test_a_sweep_over_the_ceiling_is_refused_before_it_is_made() -> None:
+    axis = {"grid": list(range(1000))}
+    error = refused(parameters=dict.fromkeys("abcdefgh", axis), repeats=1000)
+    assert error.code == "too_many_instances"
+    assert str(1000**9) in error.detail and "100000" in error.detail
+    assert len(sets(ceiling=6, parameters={"a": {"grid": [1, 2, 3]}}, repeats=2)) == 6
+    with pytest.raises(InvalidSpec):
+        sets(ceiling=5, parameters={"a": {"grid": [1, 2, 3]}}, repeats=2)
+
+
+def test_defaults_fill_what_is_missing() -> None:
+    assert sets(ROBOT, parameters={"goals": 2}) == [{"goals": 2, "max_speed": 0.6, "world": "open"}]
+
+
+def test_every_fault_is_named_once() -> None:
+    error = refused(ROBOT, parameters={"max_speed": {"grid": [1, 3, 5]}, "world": "moon", "color": "red"}, repeats=3)
+    assert {(fault.field, fault.message) for fault in error.errors} == {
+        ("parameters.max_speed", "3 is greater than the maximum of 2"),
+        ("parameters.max_speed", "5 is greater than the maximum of 2"),
+        ("parameters.world", '"moon" is not one of "open" or "warehouse"'),
+        ("parameters.color", "there is no such parameter"),
+        ("parameters.goals", "is required")}
+
+
+def test_a_drawn_number_is_held_against_the_schema() -> None:
+    assert refused(ROBOT, parameters={"goals": 1, "max_speed": {"uniform": [0, 100]}}, repeats=50).errors[0].field \
+        == "parameters.max_speed"
+
+
+names = st.text("abcxyz_", min_size=1, max_size=4)
+literals = st.integers(-5, 5) | st.booleans() | st.text(max_size=3) | st.none()
+forms = literals | st.builds(lambda values: {"grid": values}, st.lists(literals, min_size=1, max_size=3)) \
+    | st.builds(lambda low, span: {"uniform": [low, low + span]}, st.floats(-1e6, 1e6), st.floats(0, 1e6)) \
+    | st.builds(lambda start, count, step: {"range": [start, start + count * step, step]}, st.integers(-9, 9),
+                st.integers(0, 2), st.integers(-3, 3).filter(bool))
+spaces = st.dictionaries(names, forms, max_size=4)
+
+
+@given(spaces, st.integers(1, 3), st.integers(0, SEEDS - 1))
+def test_the_same_body_makes_the_same_sets_and_as_many_as_counted(space: dict[str, Any], repeats: int, seed: int) -> None:
+    made = pairs(parameters=space, repeats=repeats, seed=seed)
+    assert json.dumps(made) == json.dumps(pairs(parameters=json.loads(json.dumps(space)), repeats=repeats, seed=seed))
+    sizes = [len(form["grid"]) if isinstance(form, dict) and "grid" in form
+             else abs((form["range"][1] - form["range"][0]) // form["range"][2]) + 1
+             if isinstance(form, dict) and "range" in form else 1 for form in space.values()]
+    assert len(made) == math.prod(sizes) * repeats
+    assert all(list(parameters) == list(space) for parameters, _ in made)
+
+
+@given(st.integers(0, SEEDS - 1), st.integers(1, 2000))
+def test_no_two_instances_share_a_seed(seed: int, repeats: int) -> None:
+    seeds = [each for _, each in pairs(seed=seed, repeats=repeats)]
+    assert len(set(seeds)) == repeats
+    assert all(0 <= each < SEEDS for each in seeds)
+
+
+def test_a_draw_depends_on_seed_name_and_index_alone() -> None:
+    alone = sets(parameters={"a": {"uniform": [0, 1]}}, repeats=5)
+    beside = sets(parameters={"b": {"uniform": [0, 1]}, "a": {"uniform": [0, 1]}}, repeats=9)
+    assert [each["a"] for each in alone] == [each["a"] for each in beside[:5]]
+    assert alone != sets(parameters={"a": {"uniform": [0, 1]}}, repeats=5, seed=8)
+
+
+def test_the_sets_of_today_are_those_of_tomorrow() -> None:
+    made = pairs(parameters={"a": {"uniform": [0, 1]}}, repeats=2)
+    chance = random.Random("7/a")
+    assert [each["a"] for each, _ in made] == [chance.random(), chance.random()]
+    assert [seed for _, seed in made] == [1462434388, 1969386501]
+
+
+def test_repeats_are_innermost_and_the_last_parameter_varies_fastest() -> None:
+    made = sets(parameters={"a": {"grid": [1, 2]}, "b": {"grid": ["x", "y"]}}, repeats=2)
+    assert [(each["a"], each["b"]) for each in made] == [
+        pair for pair in itertools.product([1, 2], ["x", "y"]) for _ in range(2)]

@@ -1,0 +1,59 @@
+"""/instances: single runs of a simulator."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+
+from shared.domain.errors import NotFound
+from webapp.api.resource import PROBLEM, Resource, answer
+from webapp.api.schemas.base import Id
+from webapp.api.schemas.instances import Instance, InstanceList
+from webapp.api.schemas.simulations import SimulationQuery
+from webapp.auth.permissions import caller, needs
+from webapp.parts import parts
+from webapp.queries import instances as queries
+
+api = Resource("instances", "Single runs of a simulator")
+
+
+@api.get("/instances", responses={200: InstanceList})
+@needs("viewer")
+def list_instances(query: SimulationQuery) -> Response:
+    """Instances, newest first. `state` is theirs, the other filters are their simulation's."""
+    with parts().connections.database.reading() as tx:
+        items, following = queries.page(tx, caller().viewer, query.filter(), query.page())
+    return answer({"items": items, "next": following})
+
+
+@api.get("/instances/<uuid:id>", responses={200: Instance, 404: PROBLEM})
+@needs("viewer")
+def show_instance(path: Id) -> Response:
+    """One instance, with its history and the end of its log."""
+    return answer(_find(path.id))
+
+
+@api.post("/instances/<uuid:id>/cancel", responses={202: Instance, 404: PROBLEM, 409: PROBLEM})
+@needs("operator")
+def cancel_instance(path: Id) -> Response:
+    """Cancel it. Asking again changes nothing."""
+    with parts().connections.database.reading() as tx:
+        row = queries.owner(tx, path.id, caller().viewer)
+    if row is None:
+        raise no_instance(path.id)
+    caller().must_own(row.owner, f"instance {path.id}")
+    parts().connections.lifecycle.cancel_job(path.id, actor=caller().actor)
+    return answer(_find(path.id), 202)
+
+
+def no_instance(instance: UUID) -> NotFound:
+    """It is missing, or not the caller's to see: nobody can tell which."""
+    return NotFound(f"there is no instance {instance}")
+
+
+def _find(instance: UUID) -> dict[str, Any]:
+    with parts().connections.database.reading() as tx:
+        found = queries.find(tx, instance, caller().viewer)
+    if found is None:
+        raise no_instance(instance)
+    return found

@@ -1,0 +1,116 @@
+"""Simulations: what is asked for is shared.domain.specs.SimulationSpec; here is what is answered."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+
+from shared.domain.states import State
+from webapp.api.schemas.base import Output, PageQuery
+from webapp.queries.simulations import Filter
+
+Phase = Literal["waiting", "running", "completed"]
+
+
+def _is_label(text: str) -> str:
+    if not text.partition(":")[0] or ":" not in text:
+        raise ValueError("is written key:value")
+    return text
+
+
+LabelFilter = Annotated[str, AfterValidator(_is_label)]
+
+
+def labels_of(filters: list[str]) -> dict[str, str]:
+    """key:value texts as a mapping."""
+    return {name: value for name, _, value in (each.partition(":") for each in filters)}
+
+
+class SimulationQuery(PageQuery):
+    """Which simulations, or the instances of which."""
+
+    state: list[State] = Field([], description="any of these")
+    template: Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,63}(@[1-9][0-9]{0,8})?$")] | None = None
+    owner: UUID | None = None
+    label: list[LabelFilter] = Field([], description="key:value; all of these")
+    name: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        None, description="a part of the simulation's name")
+
+    def filter(self) -> Filter:
+        """For queries."""
+        return Filter(self.state, self.template, self.owner, labels_of(self.label), self.name)
+
+
+class TemplateReference(Output):
+    """The version a simulation is pinned to."""
+
+    name: str
+    version: int
+
+
+class Links(Output):
+    """Where to go on from here."""
+
+    self: str
+    status: str
+    instances: str
+    events: str
+
+
+class Accepted(Output):
+    """A simulation as it begins."""
+
+    id: UUID
+    name: str
+    state: State
+    phase: Phase
+    template: TemplateReference
+    seed: int
+    total: int
+    links: Links
+
+
+class Verdicts(Output):
+    """How many instances showed what."""
+
+    passed: int
+    not_passed: int
+    none: int
+
+
+class Status(Output):
+    """The summary to poll; it comes with an ETag."""
+
+    id: UUID
+    state: State
+    phase: Phase
+    total: int
+    counts: dict[State, int]
+    verdicts: Verdicts
+    percent: float
+    updated_at: AwareDatetime
+
+
+class Simulation(Status):
+    """A submission and how far it is."""
+
+    name: str
+    owner: UUID | None
+    visibility: Literal["team", "private"]
+    labels: dict[str, str]
+    template: TemplateReference
+    seed: int
+    priority: Literal["low", "normal", "high"]
+    max_parallel: int | None
+    stop_requested: bool
+    spec: dict[str, Any] | None = Field(description="the submission with its seed and version pinned; "
+                                                    "null in lists when it is very large")
+    created_at: AwareDatetime
+    links: Links
+
+
+class SimulationList(Output):
+    """Simulations, newest first."""
+
+    items: list[Simulation]
+    next: str | None

@@ -1,0 +1,105 @@
+"""/simulations: submitting, watching and cancelling."""
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+from flask import Response, json, request
+
+from shared.domain.errors import NotFound
+from shared.domain.specs import SimulationSpec
+from webapp.api.resource import PROBLEM, Resource, answer
+from webapp.api.schemas.base import Id
+from webapp.api.schemas.instances import InstanceList, InstanceQuery
+from webapp.api.schemas.simulations import Accepted, Simulation, SimulationList, SimulationQuery, Status
+from webapp.auth.permissions import caller, needs
+from webapp.idempotency import key_of_request
+from webapp.parts import parts
+from webapp.queries import instances as instance_queries
+from webapp.queries import simulations as queries
+from webapp.submissions import links, submit
+
+api = Resource("simulations", "Submissions: a template, the space of its parameters, and how it went")
+
+
+@api.post("/simulations", responses={202: Accepted, 409: PROBLEM, 413: PROBLEM})
+@needs("operator")
+def submit_simulation(body: SimulationSpec) -> Response:
+    """Submit a simulation: one instance for each set of parameters and repeat."""
+    key = key_of_request(caller().id, body)
+    status, made = submit(parts(), body, caller().id, key)
+    return answer(made, status, {"Location": made["links"]["self"]})
+
+
+@api.get("/simulations", responses={200: SimulationList})
+@needs("viewer")
+def list_simulations(query: SimulationQuery) -> Response:
+    """Simulations, newest first."""
+    with parts().connections.database.reading() as tx:
+        items, following = queries.page(tx, caller().viewer, query.filter(), query.page())
+    return answer({"items": [_linked(item) for item in items], "next": following})
+
+
+@api.get("/simulations/<uuid:id>", responses={200: Simulation, 404: PROBLEM})
+@needs("viewer")
+def show_simulation(path: Id) -> Response:
+    """One simulation."""
+    return answer(_linked(_find(path.id)))
+
+
+@api.get("/simulations/<uuid:id>/status", responses={200: Status, 304: None, 404: PROBLEM})
+@needs("viewer")
+def show_status(path: Id) -> Response:
+    """The summary to poll: state, counts and verdicts. With If-None-Match, 304 while nothing changed."""
+    with parts().connections.database.reading() as tx:
+        found = queries.status(tx, path.id, caller().viewer)
+    if found is None:
+        raise no_simulation(path.id)
+    text = json.dumps(found)
+    etag = hashlib.sha256(text.encode()).hexdigest()[:32]
+    headers = {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"}
+    if request.if_none_match.contains_weak(etag):
+        return Response(status=304, headers=headers)
+    return Response(text, headers=headers, mimetype="application/json")
+
+
+@api.get("/simulations/<uuid:id>/instances", responses={200: InstanceList, 404: PROBLEM})
+@needs("viewer")
+def list_simulation_instances(path: Id, query: InstanceQuery) -> Response:
+    """Its instances, by index."""
+    with parts().connections.database.reading() as tx:
+        if queries.owner(tx, path.id, caller().viewer) is None:
+            raise no_simulation(path.id)
+        items, following = instance_queries.page_of_simulation(
+            tx, path.id, caller().viewer, query.state, query.page())
+    return answer({"items": items, "next": following})
+
+
+@api.post("/simulations/<uuid:id>/cancel", responses={202: Simulation, 404: PROBLEM, 409: PROBLEM})
+@needs("operator")
+def cancel_simulation(path: Id) -> Response:
+    """Cancel every instance that has not ended. Asking again changes nothing."""
+    with parts().connections.database.reading() as tx:
+        row = queries.owner(tx, path.id, caller().viewer)
+    if row is None:
+        raise no_simulation(path.id)
+    caller().must_own(row.owner, f"simulation {path.id}")
+    parts().connections.lifecycle.cancel_simulation(path.id, actor=caller().actor)
+    return answer(_linked(queries.as_cancelled(_find(path.id))), 202)
+
+
+def no_simulation(simulation: UUID) -> NotFound:
+    """It is missing, or not the caller's to see: nobody can tell which."""
+    return NotFound(f"there is no simulation {simulation}")
+
+
+def _find(simulation: UUID) -> dict[str, Any]:
+    with parts().connections.database.reading() as tx:
+        found = queries.find(tx, simulation, caller().viewer)
+    if found is None:
+        raise no_simulation(simulation)
+    return found
+
+
+def _linked(resource: dict[str, Any]) -> dict[str, Any]:
+    return resource | {"links": links(parts().settings.api_str, resource["id"])}

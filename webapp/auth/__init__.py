@@ -1,0 +1,1 @@
+"""Who is asking: passwords, tokens, accounts, and what each role may do."""

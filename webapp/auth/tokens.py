@@ -1,0 +1,200 @@
+"""Access tokens (short-lived JWTs) and refresh tokens, whose families live in Redis. Called by auth's views and by
+permissions. A refresh token is `<family>.<number>.<mac>`: it is derived, so Redis holds no secret."""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import redis
+from flask import Flask, request
+from flask_jwt_extended import JWTManager, create_access_token, verify_jwt_in_request
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt import PyJWTError
+
+from shared.domain.errors import Unavailable
+from shared.settings import WebSettings
+from webapp.auth.accounts import Account
+from webapp.problems import Unauthenticated
+
+ISSUER = "simyard"
+AUDIENCE = "simyard-api"
+REFRESH_LIFE = timedelta(days=30)
+GRACE_SECONDS = 10
+REVOCATION_CACHE_SECONDS = 30
+REDIS_PAUSE_SECONDS = 5
+CACHE_SIZE = 10_000
+
+_TOKEN = re.compile(r"([0-9a-f]{32})\.([0-9]{1,9})\.([A-Za-z0-9_-]{43})")
+
+# KEYS[1] family; ARGV[1] number of the token shown, ARGV[2] grace, ARGV[3] life in ms. Answers {verdict, user, number}.
+# The successor is unused exactly while the family's current number is the one after the shown token's.
+_ROTATE = """
+local family = redis.call('HMGET', KEYS[1], 'user', 'current', 'rotated')
+if not family[1] then return {'unknown'} end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local shown, current = tonumber(ARGV[1]), tonumber(family[2])
+if shown == current then
+    redis.call('HSET', KEYS[1], 'current', current + 1, 'rotated', now)
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    return {'rotated', family[1], tostring(current + 1)}
+end
+if shown == current - 1 and now - tonumber(family[3]) <= tonumber(ARGV[2]) then
+    return {'rotated', family[1], tostring(current)}
+end
+redis.call('DEL', KEYS[1])
+return {'reused', family[1]}
+"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom an access token names, and the login it descends from."""
+
+    user: UUID
+    family: str
+
+
+class Tokens:
+    """Makes, rotates, checks and revokes tokens. Unavailable when Redis is needed and down."""
+
+    def __init__(self, client: redis.Redis, settings: WebSettings) -> None:
+        self._redis = client
+        self._secret = settings.secret_key.get_secret_value().encode()
+        self._life = timedelta(minutes=settings.access_token_expire_minutes)
+        self._rotate = client.register_script(_ROTATE)
+        self._revoked: dict[str, tuple[float, bool]] = {}
+        self._redis_down_until = 0.0
+        self._verified: dict[str, tuple[float, Identity | None]] = {}
+
+    def begin(self, account: Account) -> dict[str, Any]:
+        """A new login: the answer of /auth/login."""
+        family = secrets.token_hex(16)
+        with _translate_errors():
+            pipeline = self._redis.pipeline()
+            pipeline.hset(_key(family), mapping={"user": str(account.id), "current": 1, "rotated": 0})
+            pipeline.expire(_key(family), REFRESH_LIFE)
+            pipeline.execute()
+        return self.answer(account, family, 1)
+
+    def rotate(self, token: str) -> tuple[UUID, str, int]:
+        """Spend a refresh token: its user, family and the number of its successor."""
+        family, number = self._read(token)
+        with _translate_errors():
+            verdict, *found = self._rotate(
+                keys=[_key(family)],
+                args=[number, GRACE_SECONDS * 1000, int(REFRESH_LIFE.total_seconds() * 1000)])
+        if verdict == "rotated":
+            return UUID(found[0]), family, int(found[1])
+        if verdict == "reused":
+            raise Unauthenticated("this refresh token was used before; every token of its login is void now",
+                                  code="token_reused", remedy="log in again; if it was not you who used it, "
+                                                              "change the password")
+        raise Unauthenticated("this refresh token is not valid any more", code="token_expired", remedy="log in again")
+
+    def answer(self, account: Account, family: str, number: int) -> dict[str, Any]:
+        """The contract's token document."""
+        access = create_access_token(str(account.id), expires_delta=self._life,
+                                     additional_claims={"role": account.role, "family": family})
+        return {"access_token": access, "refresh_token": self._refresh_token(family, number),
+                "token_type": "bearer", "expires_in": int(self._life.total_seconds())}
+
+    def revoke(self, family: str) -> None:
+        """Void the login's refresh tokens at once, and its access tokens (in other processes: half a minute later)."""
+        with _translate_errors():
+            pipeline = self._redis.pipeline()
+            pipeline.delete(_key(family))
+            pipeline.set(_revoked_key(family), 1, ex=self._life + timedelta(minutes=1))
+            pipeline.execute()
+        _remember(self._revoked, family, (time.monotonic() + REVOCATION_CACHE_SECONDS, True))
+
+    def identify(self) -> Identity:
+        """Whom the current request's bearer token names. Unauthenticated unless it is ours, for this use, and now."""
+        header = request.headers.get("Authorization", "")
+        expires, identity = self._verified.get(header, (0.0, None))
+        if identity is None or expires <= time.time():
+            expires, identity = self._verify()
+            _remember(self._verified, header, (expires, identity))
+        if self._is_revoked(identity.family):
+            raise Unauthenticated("this login has ended", code="token_revoked", remedy="log in again")
+        return identity
+
+    @staticmethod
+    def _verify() -> tuple[float, Identity]:
+        """The token's end and whom it names. What was verified once stays so until then: signatures cost a tenth of a
+        request."""
+        try:
+            found = verify_jwt_in_request()
+            claims = found[1] if found else {}
+            if claims["type"] != "access":
+                raise ValueError("not an access token")
+            return float(claims["exp"]), Identity(UUID(claims["sub"]), str(claims["family"]))
+        except (JWTExtendedException, PyJWTError) as error:
+            raise Unauthenticated(f"the request has no valid access token: {error}", remedy="log in") from error
+        except (KeyError, ValueError, TypeError, AttributeError) as error:  # signed with our key, but not made here
+            raise Unauthenticated("the access token is none of ours", remedy="log in") from error
+
+    def _is_revoked(self, family: str) -> bool:
+        expires, revoked = self._revoked.get(family, (0.0, False))
+        if expires <= time.monotonic() and self._redis_down_until <= time.monotonic():
+            try:
+                revoked = bool(self._redis.exists(_revoked_key(family)))
+            except redis.RedisError:
+                # An access token is good without Redis, for the minutes that it lives; and a Redis that hangs must not
+                # hold up every request.
+                self._redis_down_until = time.monotonic() + REDIS_PAUSE_SECONDS
+                return revoked
+            _remember(self._revoked, family, (time.monotonic() + REVOCATION_CACHE_SECONDS, revoked))
+        return revoked
+
+    def _refresh_token(self, family: str, number: int) -> str:
+        mac = hmac.digest(self._secret, f"refresh:{family}:{number}".encode(), hashlib.sha256)
+        return f"{family}.{number}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+    def _read(self, token: str) -> tuple[str, int]:
+        found = _TOKEN.fullmatch(token)
+        if not found or not hmac.compare_digest(token, self._refresh_token(found[1], int(found[2]))):
+            raise Unauthenticated("this is no refresh token of ours", remedy="log in again")
+        return found[1], int(found[2])
+
+
+def configure(app: Flask, settings: WebSettings) -> None:
+    """Teach flask-jwt-extended our one algorithm, issuer and audience, and that tokens come in the header alone."""
+    app.config.update(
+        JWT_SECRET_KEY=settings.secret_key.get_secret_value(), JWT_ALGORITHM=settings.algorithm,
+        JWT_DECODE_ALGORITHMS=[settings.algorithm], JWT_TOKEN_LOCATION=["headers"],
+        JWT_ENCODE_ISSUER=ISSUER, JWT_DECODE_ISSUER=ISSUER, JWT_ENCODE_AUDIENCE=AUDIENCE,
+        JWT_DECODE_AUDIENCE=AUDIENCE, JWT_DECODE_LEEWAY=5)
+    JWTManager(app)
+
+
+def _remember(cache: dict[str, Any], key: str, value: Any) -> None:
+    if len(cache) >= CACHE_SIZE:
+        cache.clear()
+    cache[key] = value
+
+
+def _key(family: str) -> str:
+    return f"simyard:refresh:{family}"
+
+
+def _revoked_key(family: str) -> str:
+    return f"simyard:revoked:{family}"
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        raise Unavailable(f"Redis, which keeps the logins, does not answer: {error}", code="redis_unavailable",
+                          remedy="see that Redis runs and that REDIS_URL is right") from error

@@ -1,0 +1,49 @@
+"""Makes the program that every attempt of a simulation runs, of its template and its submission, within the operator's
+ceilings. Called by submissions."""
+
+from collections.abc import Iterator
+
+from shared.domain.errors import FieldError, InvalidSpec
+from shared.domain.specs import Limits, Program, Resources, SimulationSpec, TemplateSpec
+from shared.settings import WebSettings
+
+
+def make_program(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Program:
+    """The template with the submission's overrides and every default stated. InvalidSpec naming what is too much."""
+    if spec.image is not None or template.image is not None or template.command is None:
+        raise _cannot_run_image(spec)
+    overrides = {name: value for name, value in spec.limits.model_dump().items() if value is not None}
+    limits = template.limits.model_copy(update=overrides)
+    if limits.run_seconds is None:
+        limits = limits.model_copy(update={"run_seconds": settings.execution_timeout_seconds})
+    resources = template.resources
+    if resources.memory_mb is None:
+        resources = resources.model_copy(update={"memory_mb": settings.execution_memory_limit_mb})
+    _check_ceilings(limits, resources, settings)
+    return Program(command=template.command, env=template.env | spec.env, resources=resources, limits=limits,
+                   stop=template.stop, record=template.record, retry=template.retry)
+
+
+def _check_ceilings(limits: Limits, resources: Resources, settings: WebSettings) -> None:
+    errors = list(_too_much(limits, resources, settings))
+    if errors:
+        raise InvalidSpec("more than this deployment allows", code="over_the_ceiling", errors=errors,
+                          remedy="ask for less, or the operator for a higher ceiling")
+
+
+def _too_much(limits: Limits, resources: Resources, settings: WebSettings) -> Iterator[FieldError]:
+    asked = (
+        ("limits.run_seconds", limits.run_seconds or 0, settings.max_run_seconds, "MAX_RUN_SECONDS"),
+        ("resources.memory_mb", resources.memory_mb or 0, settings.max_memory_mb, "MAX_MEMORY_MB"),
+        ("resources.gpu", resources.gpu, settings.max_gpus, "MAX_GPUS"),
+    )
+    for field, value, ceiling, setting in asked:
+        if value > ceiling:
+            yield FieldError(field, f"{value:g} is more than the {ceiling:g} of {setting}")
+
+
+def _cannot_run_image(spec: SimulationSpec) -> InvalidSpec:
+    field = "image" if spec.image is not None else "template"
+    message = "the local runtime of this deployment runs commands, not container images"
+    return InvalidSpec(message, code="runtime_cannot_run_image", errors=[FieldError(field, message)],
+                       remedy="use a template with a command; container engines are not driven yet")

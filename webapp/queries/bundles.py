@@ -1,0 +1,92 @@
+"""Bundles, as the API answers them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, select
+
+from shared.domain.events import rfc3339
+from shared.persistence.models import blobs, bundle_files, bundle_topics, bundles
+from webapp.queries.paging import Page, newest_first, visible
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which bundles are wanted; empty means any."""
+
+    states: Sequence[str] = ()
+    owner: UUID | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    name: str | None = None
+
+
+def find(tx: Connection, bundle: UUID, viewer: UUID | None) -> dict[str, Any] | None:
+    """The bundle's facts, if the viewer may see it."""
+    row = tx.execute(select(bundles).where(bundles.c.id == bundle, visible(bundles, viewer))).first()
+    return None if row is None else _resources(tx, [row])[0]
+
+
+def page(tx: Connection, viewer: UUID | None, wanted: Filter, page: Page) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of them, newest first."""
+    query = select(bundles).where(visible(bundles, viewer))
+    if wanted.states:
+        query = query.where(bundles.c.state.in_(wanted.states))
+    if wanted.owner:
+        query = query.where(bundles.c.owner == wanted.owner)
+    if wanted.labels:
+        query = query.where(bundles.c.labels.contains(wanted.labels))
+    if wanted.name:
+        query = query.where(bundles.c.name.icontains(wanted.name, autoescape=True))
+    rows, following = newest_first(tx, query, bundles, page)
+    return _resources(tx, rows), following
+
+
+def file_key(tx: Connection, bundle: UUID, name: str, viewer: UUID | None) -> str | None:
+    """Where the file lies in the bucket, if there is one and the viewer may see its bundle."""
+    return tx.execute(
+        select(blobs.c.key).join(bundle_files, bundle_files.c.sha256 == blobs.c.sha256)
+        .join(bundles, bundles.c.id == bundle_files.c.bundle)
+        .where(bundles.c.id == bundle, bundle_files.c.name == name, visible(bundles, viewer))).scalar()
+
+
+def _resources(tx: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    files: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    topics: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    if wanted := [row.id for row in rows]:
+        for file in tx.execute(select(bundle_files).where(bundle_files.c.bundle.in_(wanted))
+                               .order_by(bundle_files.c.name)):
+            files[file.bundle].append({"name": file.name, "size": file.size, "sha256": file.sha256, "role": file.role})
+        for topic in tx.execute(select(bundle_topics).where(bundle_topics.c.bundle.in_(wanted))
+                                .order_by(bundle_topics.c.name, bundle_topics.c.type)):
+            topics[topic.bundle].append(
+                {"name": topic.name, "type": topic.type, "count": topic.count, "frequency_hz": topic.frequency_hz,
+                 "first_ns": topic.first_ns, "last_ns": topic.last_ns, "decodable": topic.decodable})
+    return [_resource(row, files[row.id], topics[row.id]) for row in rows]
+
+
+def _resource(row: Row[Any], files: list[dict[str, Any]], topics: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "owner": row.owner and str(row.owner),
+        "visibility": row.visibility,
+        "labels": row.labels,
+        "instance": row.job and str(row.job),
+        "attempt": row.attempt,
+        "state": row.state,
+        "reason": row.reason,
+        "digest": row.digest,
+        "storage": row.storage,
+        "files": files,
+        "topics": topics,
+        "messages": row.messages,
+        "start_ns": row.start_ns,
+        "end_ns": row.end_ns,
+        "duration_seconds": row.duration_seconds,
+        "problems": row.problems,
+        "certificate": row.certificate,
+        "created_at": rfc3339(row.created_at),
+    }

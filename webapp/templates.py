@@ -1,0 +1,100 @@
+"""Finds and makes templates. Versions never change, so each is read once a process. Called by the API and install."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from shared.domain.errors import Conflict, FieldError, InvalidSpec, NotFound
+from shared.domain.events import rfc3339
+from shared.domain.specs import TemplateSpec
+from shared.persistence.database import Database
+from shared.persistence.queries import claim_answer
+from webapp import writes
+from webapp.idempotency import Answer, Key
+from webapp.parameter_schema import check_schema
+from webapp.queries import templates as queries
+
+CACHE_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Template:
+    """One version of a template."""
+
+    name: str
+    version: int
+    spec: TemplateSpec
+
+
+class Templates:
+    """Templates by reference, through a cache of their versions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cache: OrderedDict[tuple[str, int], Template] = OrderedDict()
+
+    def find(self, reference: str) -> Template:
+        """The template of `name@version`, or the newest of `name`. InvalidSpec when there is none."""
+        name, _, number = reference.partition("@")
+        version = int(number) if number else self._newest(name)
+        found = self._cache.get((name, version or 0)) or self._read(name, version or 0)
+        if found is None:
+            raise self._unknown(reference)
+        return found
+
+    def create(self, spec: TemplateSpec, owner: UUID, key: Key | None) -> Answer:
+        """Make version 1; (status, answer), which are those of before for a known key.
+
+        InvalidSpec when the parameters are no schema, Conflict when the name is taken."""
+        check_schema(spec.parameters)
+        with self._database.transaction() as tx:
+            at = writes.now(tx)
+            stored = spec.model_dump(mode="json")
+            body = {"version": 1, "owner": str(owner), "created_at": rfc3339(at), **stored}
+            if key and (answer := claim_answer(tx, key.answering(201, body))):
+                return answer
+            if not writes.add_template(tx, owner, stored, at):
+                raise Conflict(f"there is a template called {spec.name} already", code="name_taken",
+                               errors=[FieldError("name", "is taken")], remedy="choose another name")
+        return 201, body
+
+    def _newest(self, name: str) -> int | None:
+        with self._database.reading() as tx:
+            return queries.newest_number(tx, name)
+
+    def _read(self, name: str, version: int) -> Template | None:
+        with self._database.reading() as tx:
+            row = queries.version(tx, name, version)
+        if row is None:
+            return None
+        found = Template(name, version, TemplateSpec.model_validate(row.spec))
+        self._cache[name, version] = found
+        if len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return found
+
+    def _unknown(self, reference: str) -> InvalidSpec:
+        return InvalidSpec(f"there is no template {reference}", code="unknown_template",
+                           errors=[FieldError("template", f"there is no {reference}")],
+                           remedy="GET /templates lists them")
+
+
+def install(database: Database, spec: TemplateSpec) -> str:
+    """Make the built-in template, or give it a new version when it differs; says what was done. Safe with N at once."""
+    check_schema(spec.parameters)
+    stored = spec.model_dump(mode="json")
+    with database.transaction() as tx:
+        if writes.add_template(tx, None, stored, writes.now(tx)):
+            return "made as version 1"
+        number = writes.add_version(tx, spec.name, stored)
+    return "is there already" if number is None else f"changed, now version {number}"
+
+
+def show(database: Database, name: str, version: int | None = None) -> dict[str, Any]:
+    """As the API answers it; the newest without a version. NotFound."""
+    with database.reading() as tx:
+        row = queries.newest(tx, name) if version is None else queries.version(tx, name, version)
+    if row is None:
+        raise NotFound(f"there is no template {name}" + (f"@{version}" if version else ""))
+    return queries.resource(row)

@@ -1,0 +1,53 @@
+"""What gunicorn loads (`webapp.wsgi:app`, one gevent worker): the application over its doors, and what gevent needs."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+import gevent.socket
+import psycopg2
+from gevent import monkey
+from psycopg2 import extensions
+
+from shared import logs
+from shared.connections import Connections
+from shared.settings import WebSettings, read
+from webapp import create_app
+from webapp.bell import Bell
+from webapp.parts import NAME
+
+POOL_SIZE = 20
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 70  # above the statement timeout: the server should be the one to give up
+
+
+def wait_for_postgres(connection: Any) -> None:
+    """Let other requests run while psycopg2 waits. libpq would stop them all, and knows no connect timeout here."""
+    seconds = CONNECT_SECONDS if connection.status == extensions.STATUS_SETUP else ANSWER_SECONDS
+    while (state := connection.poll()) != extensions.POLL_OK:
+        wait = gevent.socket.wait_read if state == extensions.POLL_READ else gevent.socket.wait_write
+        wait(connection.fileno(), timeout=seconds, timeout_exc=psycopg2.OperationalError(
+            f"no answer within {seconds} seconds"))
+
+
+def end_streams_at(signal_number: int) -> None:
+    """When gunicorn is told to stop, end the streams at once: it waits for the requests under way."""
+    before = signal.getsignal(signal_number)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        gevent.spawn(app.extensions[NAME].close)
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal_number, stop)
+
+
+settings = read(WebSettings)
+logs.configure(settings.log_level)
+bell = Bell()
+connections = Connections(settings, application="web", pool_size=POOL_SIZE, after=bell.ring)
+bell.serve(connections.lifecycle)
+app = create_app(settings, connections)
+if monkey.is_module_patched("socket"):
+    extensions.set_wait_callback(wait_for_postgres)
+    end_streams_at(signal.SIGTERM)
