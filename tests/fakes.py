@@ -88,6 +88,7 @@ class FakeWeb:
 
     def __init__(self) -> None:
         self.reports: list[dict[str, Any]] = []
+        self.log_end = 0
         self.facts: dict[str, Any] | None = None
         self.objects: dict[str, bytes] = {}
         self.calls: list[str] = []
@@ -150,8 +151,9 @@ class FakeWeb:
         if verb == "report":
             self.reports.append(said)
             log = said["log"]
-            answer = {"log_end": log["offset"] + log["bytes"] if log else sum(
-                report["log"]["bytes"] for report in self.reports if report["log"])}
+            if log:
+                self.log_end = log["offset"] + log["skipped"] + log["bytes"]
+            answer = {"log_end": self.log_end}
         elif verb == "uploads":
             self._parts[said["path"]] = {}
             count = max(1, -(-said["size"] // self.part_size))

@@ -40,9 +40,11 @@ class ProgressReport(Input):
 
 
 class LogChunk(Input):
-    """`bytes` bytes of log from `offset` on, as text; U+FFFD stands for bytes that are no UTF-8."""
+    """What was logged from `offset` on: `skipped` bytes that went by too fast to be told, then `bytes` bytes as text;
+    U+FFFD stands for bytes that are no UTF-8."""
 
     offset: Annotated[int, Field(ge=0, lt=2**62)]
+    skipped: Annotated[int, Field(ge=0, lt=2**62)] = 0
     bytes: Annotated[int, Field(ge=0, le=MAX_BODY)]
     text: str
 
@@ -93,9 +95,9 @@ def report(job: UUID, attempt: int) -> Response:
     if body.progress is not None:
         parts().progress.report(Report(
             job, attempt, g.job.simulation, g.job.kind, State(g.job.state), _clean(body.progress)))
-    offset, chunk = (body.log.offset, _exact(body.log)) if body.log is not None else (-1, b"")
+    offset, skipped, chunk = (body.log.offset, body.log.skipped, _exact(body.log)) if body.log else (-1, 0, b"")
     with parts().connections.database.transaction() as tx:
-        end = writes.append_log(tx, job, attempt, offset, chunk, window=LOG_WINDOW)
+        end = writes.append_log(tx, job, attempt, offset, skipped, chunk, window=LOG_WINDOW)
     return answer({"log_end": end})
 
 

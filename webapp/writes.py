@@ -59,8 +59,10 @@ def add_version(tx: Connection, name: str, spec: dict[str, Any]) -> int | None:
 
 # -- what recorders report ------------------------------------------------------------------------------------------
 
-def append_log(tx: Connection, job: UUID, attempt: int, offset: int, chunk: bytes, *, window: int) -> int:
-    """Add `chunk` (UTF-8) to the attempt's log if it goes on where the log ends, and keep the last `window` bytes.
+def append_log(tx: Connection, job: UUID, attempt: int, offset: int, skipped: int, chunk: bytes, *,
+               window: int) -> int:
+    """Add `chunk` (UTF-8) to the attempt's log if it goes on where the log ends, and keep the last `window` bytes;
+    nothing of before when bytes were skipped.
 
     Returns where the log ends now: another place than the caller thinks, when the chunk was not taken."""
     this = (attempts.c.job == job, attempts.c.number == attempt)
@@ -68,9 +70,10 @@ def append_log(tx: Connection, job: UUID, attempt: int, offset: int, chunk: byte
     end = int(row.log_end)
     if offset != end or not chunk:
         return end
-    tail = (row.log_tail.encode() + chunk)[-window:].decode(errors="ignore")
-    tx.execute(update(attempts).where(*this).values(log_tail=tail, log_end=end + len(chunk)))
-    return end + len(chunk)
+    before = b"" if skipped else row.log_tail.encode()
+    tail = (before + chunk)[-window:].decode(errors="ignore")
+    tx.execute(update(attempts).where(*this).values(log_tail=tail, log_end=end + skipped + len(chunk)))
+    return end + skipped + len(chunk)
 
 
 def set_log_key(tx: Connection, job: UUID, attempt: int, key: str) -> None:

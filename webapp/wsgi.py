@@ -16,7 +16,7 @@ from webapp import create_app
 from webapp.bell import Bell
 from webapp.parts import NAME
 
-POOL_SIZE = 20
+POOL_SIZE = 12  # twice: for transactions and for reading
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 70  # above the statement timeout: the server should be the one to give up
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.runtimes import processes
-from workers.uplink import Failed, Over, Uplink
+from workers.uplink import Failed, Over, Refused, Uplink
 
 LOOK_SECONDS = 0.2
 REPORT_SECONDS = 1.0
@@ -90,8 +90,9 @@ class Log:
         size = self.size()
         if size <= self._told:
             return None
-        text = self._text(max(self._told, size - LOG_WINDOW), size)
-        return {"offset": self._told, "bytes": size - self._told, "text": text}
+        start = max(self._told, size - LOG_WINDOW)
+        return {"offset": self._told, "skipped": start - self._told, "bytes": size - start,
+                "text": self._text(start, size)}
 
     def told(self, end: int) -> None:
         """Web has heard all up to here."""
@@ -166,7 +167,7 @@ def watch(control: Path, uplink: Uplink, guard: Guard, log: Log) -> None:
         try:
             log.told(uplink.report({"progress": progress if progress != told else None, "log": chunk})["log_end"])
             told = progress
-        except Failed as error:
+        except (Failed, Refused) as error:
             print(f"web was not told: {error}", file=sys.stderr, flush=True)
 
 

@@ -1,24 +1,33 @@
 """Chooses which queued jobs get the free slots. Called by lifecycle.admit, inside its transaction."""
 
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, func, select, text, update
 
 from shared.domain.states import LIVE
-from shared.persistence.models import installation, jobs
+from shared.persistence.models import installation, jobs, simulations
 
 ADMISSION_LOCK = 0x51_4D_59_02
 
-# The oldest waiting jobs of each simulation, no more than there are slots; taken jobs are skipped, never waited for.
+# Of each owner and priority the oldest simulations that have something to start, no more than there are slots: however
+# many wait, no others can be chosen. Then their oldest jobs; taken ones are skipped, never waited for.
 _CANDIDATES = text("""
+    WITH waiting AS (
+        SELECT s.id, s.owner, s.priority, s.max_parallel, s.created_at,
+               row_number() OVER (PARTITION BY s.priority, s.owner ORDER BY s.created_at, s.id) AS place
+        FROM simulations s
+        WHERE s.state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND NOT s.stop_requested
+              AND s.id <> ALL (CAST(:full AS uuid[]))
+              AND EXISTS (SELECT FROM jobs WHERE simulation = s.id AND state = 'QUEUED'
+                          AND (not_before IS NULL OR not_before <= clock_timestamp())))
     SELECT s.id AS simulation, s.owner, s.priority, s.max_parallel, j.id
-    FROM simulations s CROSS JOIN LATERAL (
+    FROM waiting s CROSS JOIN LATERAL (
         SELECT id, index FROM jobs WHERE simulation = s.id AND state = 'QUEUED'
                AND (not_before IS NULL OR not_before <= clock_timestamp())
         ORDER BY index LIMIT :free FOR UPDATE SKIP LOCKED) j
-    WHERE s.state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND NOT s.stop_requested
+    WHERE s.place <= :free
     ORDER BY s.created_at, s.id, j.index
 """)
 
@@ -27,8 +36,9 @@ def choose(tx: Connection, slots: int) -> list[UUID]:
     """The jobs to start now, locked until the transaction ends: by priority, then the owner with the fewest live,
     then age. One admission at a time in the whole installation, so that slots are never given twice."""
     tx.execute(select(func.pg_advisory_xact_lock(ADMISSION_LOCK)))
-    live = tx.execute(select(jobs.c.owner, jobs.c.simulation, func.count().label("jobs"))
-                      .where(jobs.c.state.in_(LIVE)).group_by(jobs.c.owner, jobs.c.simulation)).all()
+    live = tx.execute(select(jobs.c.owner, jobs.c.simulation, simulations.c.max_parallel, func.count().label("jobs"))
+                      .join(simulations, simulations.c.id == jobs.c.simulation).where(jobs.c.state.in_(LIVE))
+                      .group_by(jobs.c.owner, jobs.c.simulation, simulations.c.max_parallel)).all()
     free = slots - sum(row.jobs for row in live)
     if free <= 0 or not tx.execute(select(installation.c.admission_open)).scalar_one():
         return []
@@ -37,26 +47,30 @@ def choose(tx: Connection, slots: int) -> list[UUID]:
     for row in live:
         by_owner[row.owner] += row.jobs
         by_simulation[row.simulation] += row.jobs
-    return _fill(free, tx.execute(_CANDIDATES, {"free": free}).all(), by_owner, by_simulation)
+    full = [str(row.simulation) for row in live if row.max_parallel is not None and row.jobs >= row.max_parallel]
+    return _fill(free, tx.execute(_CANDIDATES, {"free": free, "full": full}).all(), by_owner, by_simulation)
 
 
 def _fill(free: int, candidates: Any, by_owner: Counter[UUID], by_simulation: Counter[UUID]) -> list[UUID]:
-    waiting: dict[UUID, list[Row[Any]]] = {}
+    """Give out the slots one by one. Only the oldest simulation of each owner and priority is ever in question."""
+    waiting: dict[UUID, deque[Row[Any]]] = defaultdict(deque)
     for row in candidates:
-        waiting.setdefault(row.simulation, []).append(row)
-    for rows in waiting.values():
-        rows.reverse()  # the oldest last, to pop
+        waiting[row.simulation].append(row)
+    queues: dict[tuple[int, UUID], deque[tuple[int, deque[Row[Any]]]]] = defaultdict(deque)
+    for age, rows in enumerate(waiting.values()):
+        queues[rows[0].priority, rows[0].owner].append((age, rows))
     chosen: list[UUID] = []
-    while len(chosen) < free:
-        heads = [rows[-1] for simulation, rows in waiting.items()
-                 if rows and (rows[-1].max_parallel is None or by_simulation[simulation] < rows[-1].max_parallel)]
-        if not heads:
-            break
-        row = min(heads, key=lambda head: (-head.priority, by_owner[head.owner]))  # the first is the oldest
-        waiting[row.simulation].pop()
+    while len(chosen) < free and queues:
+        key = min(queues, key=lambda key: (-key[0], by_owner[key[1]], queues[key][0][0]))
+        rows = queues[key][0][1]
+        row = rows.popleft()
         by_owner[row.owner] += 1
         by_simulation[row.simulation] += 1
         chosen.append(row.id)
+        if not rows or (row.max_parallel is not None and by_simulation[row.simulation] >= row.max_parallel):
+            queues[key].popleft()
+            if not queues[key]:
+                del queues[key]
     return chosen
 
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import sqlalchemy
+import psycopg2
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.domain.errors import Unavailable
 
+# What SQLAlchemy lets through unwrapped, as when it puts a connection's isolation level back.
+FROM_THE_DRIVER = (psycopg2.OperationalError, psycopg2.InterfaceError)
 CONNECT_OPTIONS = {
     "connect_timeout": 5,
     "keepalives_idle": 15,
@@ -19,14 +22,18 @@ CONNECT_OPTIONS = {
 
 
 class Database:
-    """A pool of connections to one Postgres. Nothing is opened before the first transaction."""
+    """Two pools of connections to one Postgres: for transactions, and for reading() (which only web does). Nothing is
+    opened before it is used."""
 
     def __init__(self, url: str, *, pool_size: int, application: str) -> None:
-        self._engine = create_engine(
-            url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_recycle=900, pool_pre_ping=True,
-            pool_use_lifo=True, executemany_mode="values_plus_batch",
-            connect_args=CONNECT_OPTIONS | {"application_name": f"simyard-{application}"},
-        )
+        options: dict[str, Any] = {
+            "pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10, "pool_recycle": 900, "pool_pre_ping": True,
+            "pool_use_lifo": True, "executemany_mode": "values_plus_batch",
+            "connect_args": CONNECT_OPTIONS | {"application_name": f"simyard-{application}"},
+        }
+        self._engine = create_engine(url, **options)
+        # A pool of its own: switching a connection to and fro costs what leaving out BEGIN and COMMIT saves.
+        self._reader = create_engine(url, isolation_level="AUTOCOMMIT", **options)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -37,7 +44,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Each statement by itself, for those that only read: without a transaction's two round trips."""
-        with self._translate_errors(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
+        with self._translate_errors(), self._reader.connect() as tx:
             yield tx
 
     @contextmanager
@@ -55,13 +62,14 @@ class Database:
     def close(self) -> None:
         """Close every idle connection."""
         self._engine.dispose()
+        self._reader.dispose()
 
     @staticmethod
     @contextmanager
     def _translate_errors() -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except (OperationalError, InterfaceError, PoolTimeout, *FROM_THE_DRIVER) as error:
             raise Unavailable(_first_line(error), code="database_unavailable",
                               remedy="see that Postgres runs and that DATABASE_URL is right") from error
         except DBAPIError as error:
@@ -70,6 +78,6 @@ class Database:
             raise
 
 
-def _first_line(error: sqlalchemy.exc.SQLAlchemyError) -> str:
+def _first_line(error: Exception) -> str:
     cause = getattr(error, "orig", None) or error
     return f"the database did not answer: {str(cause).strip().splitlines()[0] if str(cause).strip() else 'no detail'}"

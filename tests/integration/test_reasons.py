@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.stack import Stack, frozen
@@ -222,3 +223,19 @@ def nothing_runs_on(stack: Stack) -> None:
     """Each test begins with every slot free."""
     until(lambda: not [item for state in ("STARTING", "RUNNING", "STOPPING", "COLLECTING")
                        for item in stack.get("/instances", state=state)["items"]])
+
+
+# -- logs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_of_megabytes_and_of_any_bytes_is_told_and_kept_whole(stack: Stack) -> None:
+    source = ("import sys, time\nfor n in range(20):\n"
+              "    sys.stdout.buffer.write(bytes(range(256)) * 400); sys.stdout.flush(); time.sleep(0.1)\nprint('last')")
+    instance = stack.run(sys.executable, "-c", source)
+    assert instance["state"] == "SUCCEEDED"
+    assert instance["log_tail"].endswith("last\n")
+    answer = stack.http.get(f"/instances/{instance['id']}/logs")
+    assert answer.status_code == 302
+    whole = httpx.get(answer.headers["location"]).content
+    assert whole == bytes(range(256)) * 8000 + b"last\n"
+    assert stack.http.get(f"/instances/{instance["id"]}/logs", params={"tail": 1}).text.endswith("last\n")

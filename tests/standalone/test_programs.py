@@ -36,7 +36,7 @@ def test_programs_of_the_folder_are_ended_and_others_are_not(undo: ExitStack, tm
 
 def test_a_shim_can_write_down_how_its_program_ended(undo: ExitStack, tmp_path: Path) -> None:
     shim = tmp_path / "shim.sh"
-    shim.write_text(f"sleep 60 & touch {tmp_path}/begun; wait $!; echo $? > {tmp_path}/status; exit 5\n")
+    shim.write_text(f"sh -c 'touch {tmp_path}/begun; exec sleep 60' & wait $!; echo $? > {tmp_path}/status; exit 5\n")
     process = start(undo, "sh", str(shim), SIMYARD_OUTPUT=f"{tmp_path}/output")
     until((tmp_path / "begun").exists)
     assert programs.end(tmp_path, settle=process.wait) == 1

@@ -89,7 +89,7 @@ class Web:
     def finish(self, job: UUID, outcome: str = "success", attempt: int = 1, **fields: Any) -> None:
         """RUNNING -> COLLECTING -> ended."""
         self.move(job, State.RUNNING, State.COLLECTING, attempt=attempt, outcome=outcome)
-        assert self.connections.lifecycle.finish(End(job, attempt, outcome, **fields), lambda tx: None)
+        assert self.connections.lifecycle.finish(End(job, attempt, outcome, **fields))
         self.settle()
 
     def set_attempt(self, job: UUID, number: int = 1, **values: Any) -> None:

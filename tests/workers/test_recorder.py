@@ -184,8 +184,8 @@ def test_it_reports_while_the_program_runs_and_only_what_is_new(control: Path, w
     assert recorder.wait(60) == 0
     said: list[dict[str, Any]] = web.reports
     assert said[0] == {"progress": {"percent": 10, "sim_time": None, "message": None},
-                       "log": {"offset": 0, "bytes": 4, "text": "one\n"}}
-    assert said[1] == {"progress": None, "log": {"offset": 4, "bytes": 4, "text": "two\n"}}
+                       "log": {"offset": 0, "skipped": 0, "bytes": 4, "text": "one\n"}}
+    assert said[1] == {"progress": None, "log": {"offset": 4, "skipped": 0, "bytes": 4, "text": "two\n"}}
 
 
 def test_a_damaged_recording_is_kept_and_said_to_be_damaged(control: Path, web: FakeWeb) -> None:
@@ -196,3 +196,14 @@ def test_a_damaged_recording_is_kept_and_said_to_be_damaged(control: Path, web: 
     (recording,) = collect(control, web).recordings
     assert recording.state == "DAMAGED"
     assert web.objects["output/run/run.db3"] == content[: len(content) // 2]
+
+
+def test_a_log_that_grows_faster_than_it_can_be_told_is_told_from_its_end(control: Path, web: FakeWeb) -> None:
+    recorder = subprocess.Popen([sys.executable, "-P", "-m", "workers.recorder", control], stdin=subprocess.PIPE)
+    assert recorder.stdin is not None
+    (control / "log").write_text("x" * 200_000)
+    until(lambda: len(web.reports) == 1)
+    recorder.stdin.close()
+    assert recorder.wait(60) == 0
+    chunk = web.reports[0]["log"]
+    assert (chunk["skipped"], chunk["bytes"], len(chunk["text"])) == (200_000 - 65_536, 65_536, 65_536)

@@ -217,7 +217,7 @@ def test_cancelling_ends_what_waits_and_stops_what_runs(web: Web, operator: User
     operator.post(f"/simulations/{simulation}/cancel", status=202)
     web.move(first, State.STOPPING, State.COLLECTING)
     from shared.lifecycle import End
-    web.connections.lifecycle.finish(End(first, 1, "cancelled_by_user"), lambda tx: None)
+    web.connections.lifecycle.finish(End(first, 1, "cancelled_by_user"))
     web.settle()
     assert operator.post(f"/simulations/{simulation}/cancel", status=202)["state"] == "CANCELLED"
 
