@@ -41,7 +41,7 @@ class DemoFailed(Exception):
 @contextmanager
 def stack(data: str) -> Iterator[dict[str, Any]]:
     """A running `simyard up` of its own; its ready line. Stopped cleanly at the end of the block."""
-    process = subprocess.Popen([sys.executable, "-m", "standalone", "--port", "0", "--data", data, "--json"],
+    process = subprocess.Popen([sys.executable, "-P", "-m", "standalone", "--port", "0", "--data", data, "--json"],
                                stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline() if process.stdout else ""

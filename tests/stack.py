@@ -37,7 +37,7 @@ class Stack:
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / "up.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "standalone", "--port", "0", "--data", str(self.data), "--json",
+                [sys.executable, "-P", "-m", "standalone", "--port", "0", "--data", str(self.data), "--json",
                  *self._options], stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment, cwd=self.data)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

@@ -11,7 +11,7 @@ from shared.messaging.announcer import Work
 
 log = logging.getLogger(__name__)
 
-BUSY_PAUSE_SECONDS = 0.005  # between rounds while commits keep coming, so that more of them share the next
+BUSY_PAUSE_SECONDS = 0  # between rounds while commits keep coming, so that more of them share the next
 
 
 class Bell:

@@ -234,8 +234,9 @@ def test_a_log_of_megabytes_and_of_any_bytes_is_told_and_kept_whole(stack: Stack
     instance = stack.run(sys.executable, "-c", source)
     assert instance["state"] == "SUCCEEDED"
     assert instance["log_tail"].endswith("last\n")
-    answer = stack.http.get(f"/instances/{instance['id']}/logs")
+    logs = f"/instances/{instance['id']}/logs"
+    answer = stack.http.get(logs)
     assert answer.status_code == 302
     whole = httpx.get(answer.headers["location"]).content
     assert whole == bytes(range(256)) * 8000 + b"last\n"
-    assert stack.http.get(f"/instances/{instance["id"]}/logs", params={"tail": 1}).text.endswith("last\n")
+    assert stack.http.get(logs, params={"tail": 1}).text.endswith("last\n")
