@@ -8,10 +8,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Interval, Row, bindparam, func, insert, literal, select, text, update
+from sqlalchemy import Connection, Interval, Row, Update, bindparam, func, insert, literal, select, text, update
 
 from shared.domain.errors import IllegalTransition, NotFound
 from shared.domain.specs import Program
@@ -152,7 +153,7 @@ class Lifecycle:
             chosen = admission.choose(tx, self._slots)
             rows = tx.execute(
                 update(jobs).where(jobs.c.id.in_(chosen), jobs.c.state == State.QUEUED)
-                .values(self._common(State.STARTING))
+                .values(_columns_of(State.STARTING))
                 .returning(jobs.c.id, jobs.c.attempt, jobs.c.simulation, jobs.c.owner, jobs.c.kind)
             ).all() if chosen else []
             if rows:
@@ -187,7 +188,7 @@ class Lifecycle:
         if not wanted:
             return []
         with self._database.transaction() as tx:
-            held = [(row, wanted[row.id]) for row in self._lock(tx, jobs.c.id.in_(wanted))
+            held = [(row, wanted[row.id]) for row in tx.execute(_LOCK_MANY, {"ids": list(wanted)})
                     if (row.attempt, row.state) == (wanted[row.id].attempt, wanted[row.id].old)]
             self._move(tx, actor, held)
         moved = [move for _, move in held]
@@ -323,18 +324,12 @@ class Lifecycle:
         self._insert_events(tx, actor, held, passed)
 
     def _update_jobs(self, tx: Connection, new: State, group: Sequence[tuple[Row[Any], Move]]) -> None:
-        values = self._common(new)
         if new == State.QUEUED:
-            values |= {"attempt": jobs.c.attempt + 1, "outcome": None, "exit_code": None, "progress": None,
-                       "passed": None, "metrics": None, "not_before": NOW + bindparam("wait", type_=Interval)}
             rows = [{"row": row.id, "wait": self._backoff(row, move)} for row, move in group]
         else:
-            values |= {"outcome": func.coalesce(jobs.c.outcome, bindparam("result")),
-                       "message": func.coalesce(jobs.c.message, bindparam("note")),
-                       "exit_code": func.coalesce(jobs.c.exit_code, bindparam("code"))}
             rows = [{"row": row.id, "result": move.outcome, "note": move.message, "code": move.exit_code}
                     for row, move in group]
-        tx.execute(update(jobs).where(jobs.c.id == bindparam("row")).values(values), rows)
+        tx.execute(_update_to(new), rows)
 
     @staticmethod
     def _backoff(row: Row[Any], move: Move) -> timedelta:
@@ -342,24 +337,6 @@ class Lifecycle:
         if move.outcome in (None, Reason.PREEMPTED):
             return timedelta()
         return timedelta(seconds=RETRY_BACKOFF_SECONDS[min(row.attempt, len(RETRY_BACKOFF_SECONDS)) - 1])
-
-    @staticmethod
-    def _common(new: State) -> dict[str, Any]:
-        overdue = OVERDUE_SECONDS.get(new)
-        values: dict[str, Any] = {
-            "state": literal(str(new)), "version": jobs.c.version + 1, "state_since": NOW,
-            "due_at": None if overdue is None else NOW + timedelta(seconds=overdue)}
-        if new == State.STARTING:
-            values["queue_deadline"] = None
-        if new == State.RUNNING:
-            values["started_at"] = func.coalesce(jobs.c.started_at, NOW)
-        if new == State.COLLECTING:  # it may have ended before anybody saw it run
-            passed = select(attempts.c.gate_passed_at).where(
-                attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt)
-            values["started_at"] = func.coalesce(jobs.c.started_at, passed.scalar_subquery())
-        if new in ENDED:
-            values["ended_at"] = NOW
-        return values
 
     @staticmethod
     def _update_attempts(tx: Connection, new: State, moves: Sequence[Move]) -> None:
@@ -381,3 +358,41 @@ class Lifecycle:
                 {"simulation": row.simulation, "job": row.id, "kind": row.kind, "owner": row.owner, "actor": actor,
                  "from_state": str(move.old), "to_state": str(move.new), "attempt": move.attempt, "passed": passed,
                  "reason": None if move.outcome == SUCCESS else move.outcome} for row, move in held])
+
+
+# Moves without a join: nothing of the attempt is asked, and one statement locks and reads.
+_LOCK_MANY = (select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+              .order_by(jobs.c.id).with_for_update())
+
+
+def _columns_of(new: State) -> dict[str, Any]:
+    """What every move to this state writes."""
+    overdue = OVERDUE_SECONDS.get(new)
+    values: dict[str, Any] = {
+        "state": literal(str(new)), "version": jobs.c.version + 1, "state_since": NOW,
+        "due_at": None if overdue is None else NOW + timedelta(seconds=overdue)}
+    if new == State.STARTING:
+        values["queue_deadline"] = None
+    if new == State.RUNNING:
+        values["started_at"] = func.coalesce(jobs.c.started_at, NOW)
+    if new == State.COLLECTING:  # it may have ended before anybody saw it run
+        passed = select(attempts.c.gate_passed_at).where(
+            attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt)
+        values["started_at"] = func.coalesce(jobs.c.started_at, passed.scalar_subquery())
+    if new in ENDED:
+        values["ended_at"] = NOW
+    return values
+
+
+@cache
+def _update_to(new: State) -> Update:
+    """The statement that moves a locked job to this state; the outcome that was first stays."""
+    if new == State.QUEUED:
+        more: dict[str, Any] = {
+            "attempt": jobs.c.attempt + 1, "outcome": None, "exit_code": None, "progress": None, "passed": None,
+            "metrics": None, "not_before": NOW + bindparam("wait", type_=Interval)}
+    else:
+        more = {"outcome": func.coalesce(jobs.c.outcome, bindparam("result")),
+                "message": func.coalesce(jobs.c.message, bindparam("note")),
+                "exit_code": func.coalesce(jobs.c.exit_code, bindparam("code"))}
+    return update(jobs).where(jobs.c.id == bindparam("row")).values(_columns_of(new) | more)

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from shared.domain.errors import Unavailable
@@ -10,8 +9,6 @@ from shared.lifecycle import Lifecycle
 from shared.messaging.announcer import Work
 
 log = logging.getLogger(__name__)
-
-BUSY_PAUSE_SECONDS = 0  # between rounds while commits keep coming, so that more of them share the next
 
 
 class Bell:
@@ -58,8 +55,6 @@ class Bell:
             with self._lock:
                 if not self._rung.is_set():
                     self._idle.set()
-            if self._rung.is_set():
-                time.sleep(BUSY_PAUSE_SECONDS)
 
     def _round(self, work: list[Work]) -> None:
         lifecycle = self._lifecycle

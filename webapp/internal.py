@@ -97,7 +97,7 @@ def report(job: UUID, attempt: int) -> Response:
             job, attempt, g.job.simulation, g.job.kind, State(g.job.state), _clean(body.progress)))
     offset, skipped, chunk = (body.log.offset, body.log.skipped, _exact(body.log)) if body.log else (-1, 0, b"")
     with parts().connections.database.transaction() as tx:
-        end = writes.append_log(tx, job, attempt, offset, skipped, chunk, window=LOG_WINDOW)
+        end = writes.append_log(tx, job, attempt, offset=offset, skipped=skipped, chunk=chunk, window=LOG_WINDOW)
     return answer({"log_end": end})
 
 

@@ -59,7 +59,7 @@ def add_version(tx: Connection, name: str, spec: dict[str, Any]) -> int | None:
 
 # -- what recorders report ------------------------------------------------------------------------------------------
 
-def append_log(tx: Connection, job: UUID, attempt: int, offset: int, skipped: int, chunk: bytes, *,
+def append_log(tx: Connection, job: UUID, attempt: int, *, offset: int, skipped: int, chunk: bytes,
                window: int) -> int:
     """Add `chunk` (UTF-8) to the attempt's log if it goes on where the log ends, and keep the last `window` bytes;
     nothing of before when bytes were skipped.

@@ -1,6 +1,6 @@
 """The wire form of an event: what Redis subscribers and SSE clients receive."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -24,11 +24,17 @@ class Event:
 
     def wire(self) -> dict[str, Any]:
         """The contract's fields, ready for JSON."""
-        return asdict(self) | {
+        return {
+            "number": self.number,
             "simulation": self.simulation and str(self.simulation),
             "job": self.job and str(self.job),
+            "kind": self.kind,
+            "state": self.state,
             "phase": phase(self.state),
+            "reason": self.reason,
             "at": rfc3339(self.at),
+            "attempt": self.attempt,
+            "progress": self.progress,
         }
 
 

@@ -14,6 +14,7 @@ from shared.persistence.database import Database
 from shared.persistence.models import NOW, events, installation, simulations
 
 NUMBERING_LOCK = 0x51_4D_59_01
+WAITING_LOCK = 0x51_4D_59_04
 BATCH = 2000
 
 # Locking first and numbering in a second statement matters: only a statement begun after the lock was had sees
@@ -29,20 +30,47 @@ _NUMBER = text("""
 """)
 
 
+_TOUCHED = (
+    select(simulations.c.id, simulations.c.counts, simulations.c.verdicts, simulations.c.state,
+           simulations.c.stop_requested, simulations.c.owner)
+    .where(or_(simulations.c.id.in_(bindparam("ids", expanding=True)), simulations.c.stale))
+    .order_by(simulations.c.id).with_for_update())
+_DERIVED = (
+    update(simulations).where(simulations.c.id == bindparam("row"))
+    .values(counts=bindparam("counts"), verdicts=bindparam("verdicts"), state=bindparam("state"), stale=False,
+            updated_at=NOW))
+
+
 def number_events(database: Database) -> list[Event]:
     """Give every committed event its number, dense and in commit order, and bring the simulations up to date.
 
-    Returns what this call numbered, in order; whoever numbers an event publishes it.
+    Returns what this call numbered, in order; whoever numbers an event publishes it. Returns nothing when somebody
+    waits to number already: he begins after now, and so numbers ours too.
     """
     numbered: list[Event] = []
     while True:
         with database.transaction() as tx:
-            tx.execute(select(func.pg_advisory_xact_lock(NUMBERING_LOCK)))
+            if not _take_turn(tx):
+                return numbered
             rows = sorted(tx.execute(_NUMBER, {"batch": BATCH}).all(), key=lambda row: row.number)
             batch = [_event(row) for row in rows] + _derive_simulations(tx, rows)
         numbered += batch
         if len(rows) < BATCH:
             return numbered
+
+
+def _take_turn(tx: Connection) -> bool:
+    """Wait for the numbering lock, unless somebody waits already. The place of the one who waits is a session's lock,
+    given up before numbering begins; a connection on which that fails is thrown away, and the lock with it."""
+    if not tx.execute(select(func.pg_try_advisory_lock(WAITING_LOCK))).scalar_one():
+        return False
+    try:
+        tx.execute(select(func.pg_advisory_xact_lock(NUMBERING_LOCK)))
+        tx.execute(select(func.pg_advisory_unlock(WAITING_LOCK)))
+    except BaseException:
+        tx.invalidate()
+        raise
+    return True
 
 
 def _event(row: Row[Any]) -> Event:
@@ -56,12 +84,7 @@ def _derive_simulations(tx: Connection, rows: Sequence[Row[Any]]) -> list[Event]
     for row in rows:
         if row.job is not None:
             moves[row.simulation].append(row)
-    touched = tx.execute(
-        select(simulations.c.id, simulations.c.counts, simulations.c.verdicts, simulations.c.state,
-               simulations.c.stop_requested, simulations.c.owner)
-        .where(or_(simulations.c.id.in_(moves), simulations.c.stale))
-        .order_by(simulations.c.id).with_for_update()
-    ).all()
+    touched = tx.execute(_TOUCHED, {"ids": list(moves)}).all()
     if not touched:
         return []
     changes, updates = [], []
@@ -72,12 +95,7 @@ def _derive_simulations(tx: Connection, rows: Sequence[Row[Any]]) -> list[Event]
         if state != simulation.state:
             changes.append({"simulation": simulation.id, "kind": "simulation", "owner": simulation.owner,
                             "actor": "system", "from_state": simulation.state, "to_state": str(state)})
-    tx.execute(
-        update(simulations).where(simulations.c.id == bindparam("row"))
-        .values(counts=bindparam("counts"), verdicts=bindparam("verdicts"), state=bindparam("state"),
-                stale=False, updated_at=NOW),
-        updates,
-    )
+    tx.execute(_DERIVED, updates)
     return _insert_numbered(tx, changes)
 
 

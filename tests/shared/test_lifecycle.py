@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, insert, select, text, update
 
-from shared.domain.errors import IllegalTransition, InvalidSpec, NotFound
+from shared.domain.errors import IllegalTransition, InvalidSpec, NotFound, Unavailable
 from shared.domain.events import Event
 from shared.domain.specs import Program, Retry
 from shared.domain.states import ENDED, LIVE, MOVES, SUCCESS, State, derive
@@ -21,8 +21,9 @@ from shared.messaging.announcer import Work
 from shared.persistence.bundles import BundleRecord
 from shared.persistence.database import Database
 from shared.persistence.models import attempts, events, installation, jobs, simulations, users
-from shared.persistence.numbering import number_events
+from shared.persistence.numbering import NUMBERING_LOCK, number_events
 from shared.persistence.queries import Idempotency
+from tests.waiting import until
 
 
 @dataclass
@@ -453,6 +454,47 @@ def test_what_a_crash_left_unnumbered_is_healed_by_the_next(world: World) -> Non
     world.lifecycle.settle()
     assert world.simulation(first.id).state == "CANCELLED"
     assert world.simulation(first.id).counts["CANCELLED"] == 2
+
+
+def test_who_finds_somebody_waiting_leaves_the_numbering_to_him(world: World) -> None:
+    simulation = world.jobs(world.submit())[0].simulation
+    crashing = Lifecycle(world.database, world.told, 4, after=lambda work: None)  # type: ignore[arg-type]
+    with world.database.transaction() as numbering:
+        numbering.execute(select(func.pg_advisory_xact_lock(NUMBERING_LOCK)))
+        waiting = threading.Thread(target=number_events, args=(world.database,))
+        waiting.start()
+        until(lambda: _waiters(world) == 1)
+        crashing.cancel_simulation(simulation, actor="test")
+        assert number_events(world.database) == []
+    waiting.join()
+    assert world.simulation(simulation).state == "CANCELLED"
+
+
+def test_a_failure_while_waiting_leaves_nobody_waiting(world: World) -> None:
+    world.submit()
+    with world.database.transaction() as numbering:
+        numbering.execute(select(func.pg_advisory_xact_lock(NUMBERING_LOCK)))
+
+        def fail() -> None:
+            with pytest.raises(Unavailable):
+                number_events(world.database)
+
+        failing = threading.Thread(target=fail)
+        failing.start()
+        until(lambda: _waiters(world) == 1)
+        numbering.execute(text("SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+                               "AND NOT granted AND database = (SELECT oid FROM pg_database "
+                               "WHERE datname = current_database())"))
+        failing.join()
+    world.submit()
+    assert [event.number for event in world.told.published] == [1, 2]
+
+
+def _waiters(world: World) -> int:
+    with world.database.transaction() as tx:
+        return int(tx.execute(text(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database())")).scalar_one())
 
 
 def test_events_of_one_job_are_numbered_in_the_order_of_its_moves(world: World) -> None:

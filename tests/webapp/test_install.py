@@ -12,7 +12,6 @@ from sqlalchemy import select
 
 from shared.persistence.admission import set_open
 from shared.persistence.models import installation, template_versions, users
-from shared.settings import WebSettings
 from standalone.servers import Servers
 from tests.conftest import _create, _execute
 from tests.webapp.web import API, SECRET, Web
@@ -29,8 +28,8 @@ def environment(servers: Servers, database_url: str, **more: str) -> dict[str, s
 
 
 def begin(variables: dict[str, str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-W", "error", "-m", "webapp.install"], env=variables, cwd=folder, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-W", "error", "-m", "webapp.install"], env=variables, cwd=folder,
+                            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def install(variables: dict[str, str], folder: Path) -> tuple[int, str]:
@@ -61,8 +60,8 @@ def test_many_at_once_make_an_empty_database_ready(servers: Servers, tmp_path: P
     _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_installing_again_changes_what_differs(web: Web, servers: Servers, settings: WebSettings, database_url: str,
-                                               tmp_path: Path, template_file: Path) -> None:
+def test_installing_again_changes_what_differs(
+        web: Web, servers: Servers, database_url: str, tmp_path: Path, template_file: Path) -> None:
     with web.database.transaction() as tx:
         set_open(tx, False)
     variables = environment(servers, database_url, SIMYARD_TEMPLATES=str(template_file))
@@ -78,7 +77,7 @@ def test_installing_again_changes_what_differs(web: Web, servers: Servers, setti
         == (0, "template built-in changed, now version 2\n")
     assert (login(PASSWORD), login("another password")) == (401, 200)
     with web.database.transaction() as tx:
-        assert tx.execute(select(template_versions.c.version).order_by(template_versions.c.version)).scalars().all() == [1, 2]
+        assert sorted(tx.execute(select(template_versions.c.version)).scalars()) == [1, 2]
         assert tx.execute(select(users.c.role).where(users.c.email == EMAIL.lower())).scalar() == "admin"
         assert tx.execute(select(installation.c.admission_open)).scalar()
 
@@ -97,7 +96,8 @@ WRONG = {
 def test_a_failure_is_one_line_that_names_the_setting(servers: Servers, database_url: str, tmp_path: Path) -> None:
     wrong_password = servers.database_url.split("@")[0].rsplit(":", 1)[0] + ":wrong@" + database_url.split("@")[1]
     cases = WRONG | {"a wrong password": ({"DATABASE_URL": wrong_password}, "password authentication failed", 1)}
-    running = {what: begin(environment(servers, database_url, **more), tmp_path) for what, (more, _, _) in cases.items()}
+    running = {what: begin(environment(servers, database_url, **more), tmp_path)
+               for what, (more, _, _) in cases.items()}
     for what, process in running.items():
         with process:
             _, err = process.communicate(timeout=100)

@@ -122,6 +122,14 @@ def test_places_in_the_log_stay_exact_where_it_is_no_text(recorder: Recorder, te
     assert len(row.log_tail.encode()) == size
 
 
+def test_what_was_skipped_counts_and_cuts_what_was_before(recorder: Recorder) -> None:
+    recorder.log(0, "before\n")
+    chunk = {"offset": 7, "skipped": 1000, "text": "after\n", "bytes": 6}
+    assert recorder.say("report", {"log": chunk}) == {"log_end": 1013}
+    assert recorder.say("report", {"log": chunk}) == {"log_end": 1013}
+    assert (recorder.row().log_tail, recorder.row().log_end) == ("after\n", 1013)
+
+
 def test_a_chunk_that_lies_about_its_size_is_refused(recorder: Recorder) -> None:
     for text, size in (("abc", 2), ("abc", 4), ("", 1), ("\ufffd", 0)):
         told = recorder.say("report", {"log": {"offset": 0, "text": text, "bytes": size}}, 422)
@@ -141,8 +149,9 @@ def test_progress_is_written_and_shown(web: Web, operator: User, recorder: Recor
 
 
 @pytest.mark.parametrize(("progress", "field"), [
-    ({"percent": 101}, "progress.percent"), ({"percent": -1}, "progress.percent"), ({"percent": "1"}, "progress.percent"),
-    ({"percent": True}, "progress.percent"), ({"message": "x" * 501}, "progress.message"), ({"eta": 1}, "progress.eta"),
+    ({"percent": 101}, "progress.percent"), ({"percent": -1}, "progress.percent"),
+    ({"percent": "1"}, "progress.percent"), ({"percent": True}, "progress.percent"),
+    ({"message": "x" * 501}, "progress.message"), ({"eta": 1}, "progress.eta"),
     ([], "progress"), (7, "progress"),
 ])
 def test_progress_that_is_none_is_refused(lonely: Web, progress: object, field: str) -> None:
@@ -185,10 +194,11 @@ def test_the_whole_log_is_found_once_it_is_there(web: Web, operator: User, recor
     web.connections.store.make_bucket()
     begun = recorder.say("uploads", {"path": "log.txt", "size": 0})
     etag = put(begun["urls"][0], b"")
-    missing = recorder.call("POST", "uploads/complete", {"path": "log.txt", "upload_id": begun["upload_id"], "etags": ["x" * 32]})
+    done = {"path": "log.txt", "upload_id": begun["upload_id"], "etags": [etag]}
+    missing = recorder.call("POST", "uploads/complete", done | {"etags": ["x" * 32]})
     problem(missing, 409, "parts_missing")
     assert recorder.row().log_key is None
-    recorder.say("uploads/complete", {"path": "log.txt", "upload_id": begun["upload_id"], "etags": [etag]})
+    recorder.say("uploads/complete", done)
     assert recorder.row().log_key == f"attempts/{recorder.job}/1/log.txt"
     assert operator.open("GET", f"/instances/{recorder.job}/logs").status_code == 302
 
@@ -227,8 +237,9 @@ def test_facts_are_kept_whole(recorder: Recorder) -> None:
 
 
 def test_facts_that_are_none_are_refused(recorder: Recorder) -> None:
+    deep, large = b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", b'{"a": "' + b"x" * (8 << 20) + b'"}'
     for body, status in ((b"[]", 422), (b"7", 422), (b"{", 400), (rb'{"a": "\u0000"}', 400), (b'{"a": NaN}', 400),
-                         (b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", 400), (b'{"a": "' + b"x" * (8 << 20) + b'"}', 413)):
+                         (deep, 400), (large, 413)):
         response = recorder.call("PUT", "facts", data=body, content_type="application/json")
         assert response.status_code == status, body[:20]
     assert recorder.row().facts is None

@@ -40,7 +40,8 @@ def test_what_is_over_a_ceiling_is_named_with_value_and_limit() -> None:
 
 
 @pytest.mark.parametrize(("template", "fields", "field"), [
-    ({"command": None, "image": "robot:1", "limits": {"run_seconds": 9}, "resources": {"memory_mb": 9}}, {}, "template"),
+    ({"command": None, "image": "robot:1", "limits": {"run_seconds": 9}, "resources": {"memory_mb": 9}}, {},
+     "template"),
     ({}, {"image": "robot:2"}, "image"),
 ])
 def test_images_are_refused_with_a_remedy(template: dict[str, Any], fields: dict[str, Any], field: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -49,8 +50,6 @@ class Served:
 
 @pytest.fixture
 def served(settings: WebSettings, database: Database, tmp_path: Path) -> Iterator[Served]:
-    from uuid import uuid4
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = settings.database_url.get_secret_value().replace("+psycopg2", "")
@@ -58,11 +57,13 @@ def served(settings: WebSettings, database: Database, tmp_path: Path) -> Iterato
                  "MINIO_ENDPOINT": settings.minio_endpoint, "MINIO_ACCESS_KEY": "k", "MINIO_SECRET_KEY": "secretsecret",
                  "SECRET_KEY": SECRET, "MAX_RUNNING_INSTANCES": "2"}
     with database.transaction() as tx:
-        tx.execute(insert(users).values(id=uuid4(), email="op@example.com", password_hash=PASSWORD_HASH, role="operator"))
+        tx.execute(insert(users).values(
+            id=uuid4(), email="op@example.com", password_hash=PASSWORD_HASH, role="operator"))
     with (tmp_path / "web.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", f"127.0.0.1:{port}", "--no-control-socket",
-             "--graceful-timeout", "20", "webapp.wsgi:app"], env=variables, cwd=tmp_path, stdout=log, stderr=log)
+            [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", f"127.0.0.1:{port}",
+             "--no-control-socket", "--graceful-timeout", "20", "webapp.wsgi:app"],
+            env=variables, cwd=tmp_path, stdout=log, stderr=log)
     found = Served(process, port)
     try:
         until(lambda: process.poll() is not None or _answers(port))
@@ -96,8 +97,8 @@ def test_the_main_way_through_a_real_server(served: Served) -> None:
     assert end.id == stream.all[-2].id
 
     body = b" " * (2 << 20)
-    chunked = served.http.post("/simulations", content=(body[start:start + 65536] for start in range(0, len(body), 65536)),
-                               headers={"Content-Type": "application/json"})
+    chunks = (body[start:start + 65536] for start in range(0, len(body), 65536))
+    chunked = served.http.post("/simulations", content=chunks, headers={"Content-Type": "application/json"})
     assert chunked.status_code == 413
     assert chunked.json()["code"] == "too_large"
 

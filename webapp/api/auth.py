@@ -30,8 +30,9 @@ def login(body: Login) -> Response:
 @doors.post("/auth/refresh", responses={200: TokenPair})
 @needs(NOBODY)
 def refresh(body: Refresh) -> Response:
-    """Spend a refresh token for the next pair. Spent again within 10 seconds it gives the same successor, if that is
-    unused; later it voids the whole login."""
+    """Spend a refresh token for the next pair.
+
+    Spent again within 10 seconds it gives the same successor, if that is unused; otherwise it voids the whole login."""
     user, family, number = parts().tokens.rotate(body.refresh_token)
     account = parts().accounts.read(user)
     if account is None:

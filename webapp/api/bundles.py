@@ -36,7 +36,9 @@ def show_bundle(path: Id) -> Response:
 @api.get("/bundles/<uuid:id>/files/<name>", responses={302: None, 404: PROBLEM})
 @needs("viewer")
 def download_file(path: BundleFilePath) -> Response:
-    """One of its files, byte for byte as recorded: a redirect to a URL that lives a quarter of an hour."""
+    """One of its files, byte for byte as recorded.
+
+    It is a redirect to a URL that lives a quarter of an hour."""
     with parts().connections.database.reading() as tx:
         key = queries.file_key(tx, path.id, path.name, caller().viewer)
     if key is None:

@@ -24,8 +24,9 @@ TEXT: dict[Any, Any] = {200: {"content": {"text/plain": {"schema": {"type": "str
 @api.get("/instances/<uuid:id>/logs", responses=TEXT | {302: None, 404: PROBLEM})
 @needs("viewer")
 def show_log(path: Id, query: LogQuery) -> Response:
-    """The log of an attempt. The whole of it: a redirect when it is longer than the last 64 KiB, which are at hand for
-    `tail` and `follow`."""
+    """The log of an attempt.
+
+    The whole of it is a redirect when it is longer than the last 64 KiB, which are at hand for `tail` and `follow`."""
     with parts().connections.database.reading() as tx:
         row = instances.owner(tx, path.id, caller().viewer)
         if row is None:

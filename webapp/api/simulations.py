@@ -50,7 +50,9 @@ def show_simulation(path: Id) -> Response:
 @api.get("/simulations/<uuid:id>/status", responses={200: Status, 304: None, 404: PROBLEM})
 @needs("viewer")
 def show_status(path: Id) -> Response:
-    """The summary to poll: state, counts and verdicts. With If-None-Match, 304 while nothing changed."""
+    """The summary to poll: state, counts and verdicts.
+
+    With If-None-Match, 304 while nothing changed."""
     with parts().connections.database.reading() as tx:
         found = queries.status(tx, path.id, caller().viewer)
     if found is None:

@@ -36,7 +36,7 @@ BODIES: dict[str, tuple[dict[str, Any], int, str]] = {
     "half a pair": (JSON | {"data": rb'{"template": "t", "name": "\ud800"}'}, 400, "bad_json"),
     "1,000 deep": (JSON | {"data": b"[" * 1000 + b"]" * 1000}, 400, "bad_json"),
     "1,000 deep inside": (
-        JSON | {"data": b'{"template": "t", "parameters": {"a": ' + b"[" * 1000 + b"]" * 1000 + b"}}"}, 400, "bad_json"),
+        JSON | {"data": b'{"template": "t", "parameters": ' + b"[" * 1000 + b"]" * 1000 + b"}"}, 400, "bad_json"),
     "100,000 deep": (JSON | {"data": b'{"a":' * 100_000}, 400, "bad_json"),
     "a list": ({"json": []}, 422, "invalid"),
     "a string": ({"json": "x"}, 422, "invalid"),
@@ -63,8 +63,8 @@ def test_a_body_that_cannot_be_read_is_refused_and_nothing_is_written(web: Web, 
 def test_a_chunked_body_has_the_same_limit(operator: User) -> None:
     response = operator.client.post(
         f"{API}/simulations", headers=operator.headers({}), content_type="application/json",
-        environ_overrides={"wsgi.input": io.BytesIO(b" " * 2 * MIB), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked",
-                           "CONTENT_LENGTH": ""})
+        environ_overrides={"wsgi.input": io.BytesIO(b" " * 2 * MIB), "wsgi.input_terminated": True,
+                           "HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""})
     problem(response, 413, "too_large")
 
 

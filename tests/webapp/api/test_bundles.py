@@ -12,19 +12,20 @@ from webapp.api.schemas.bundles import Bundle, BundleList
 NAME = "run ä_0.db3"
 
 
-def add_bundle(web: Web, owner: UUID, *, job: UUID | None = None, name: str = "run", key: str = "b/1", **values: object) -> UUID:
+def add_bundle(web: Web, owner: UUID, *, job: UUID | None = None, name: str = "run", **values: object) -> UUID:
     bundle, sha256 = uuid4(), uuid4().hex * 2
+    key = f"blobs/{bundle}"
     with web.database.transaction() as tx:
         tx.execute(insert(bundles).values(**{
             "id": bundle, "name": name, "owner": owner, "visibility": "team", "labels": {}, "job": job, "attempt": 1,
-            "state": "READY", "digest": "d" * 64, "storage": "sqlite3", "messages": 3, "start_ns": 2**60, "end_ns": 2**60,
-            "duration_seconds": 0.0, "problems": [], "certificate": {"recovered": 3}} | values))
-        tx.execute(insert(blobs).values(sha256=sha256, size=5, key=f"{key}/{bundle}"))
+            "state": "READY", "digest": "d" * 64, "storage": "sqlite3", "messages": 3, "start_ns": 2**60,
+            "end_ns": 2**60, "duration_seconds": 0.0, "problems": [], "certificate": {"recovered": 3}} | values))
+        tx.execute(insert(blobs).values(sha256=sha256, size=5, key=key))
         tx.execute(insert(bundle_files).values(bundle=bundle, name=NAME, sha256=sha256, size=5, role="original"))
         tx.execute(insert(bundle_topics).values(bundle=bundle, name="/scan", type="sensor_msgs/msg/LaserScan", count=3,
                                                 decodable=True))
     web.connections.store.make_bucket()
-    web.connections.store._client._execute("PUT", web.connections.store.bucket, f"{key}/{bundle}", body=b"bytes")
+    web.connections.store._client._execute("PUT", web.connections.store.bucket, key, body=b"bytes")
     return bundle
 
 
@@ -75,7 +76,8 @@ def test_lists_go_page_by_page_and_can_be_narrowed(web: Web, operator: User) -> 
     assert [item["id"] for item in page["items"] + rest["items"]] == [str(bundle) for bundle in made[::-1]]
     for query, found in {"state=READY": made[:1], "label=n:1": made[1:2], "name=RUN 2": made[2:],
                          f"owner={operator.id}": made[::-1], f"owner={uuid4()}": []}.items():
-        assert [item["id"] for item in operator.get(f"/bundles?{query}")["items"]] == [str(each) for each in found], query
+        seen = [item["id"] for item in operator.get(f"/bundles?{query}")["items"]]
+        assert seen == [str(each) for each in found], query
 
 
 def test_a_private_bundle_is_as_good_as_missing_to_others(web: Web, operator: User, viewer: User, admin: User) -> None:

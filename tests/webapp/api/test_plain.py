@@ -47,7 +47,8 @@ def test_ready_needs_the_database_alone(make_web: Callable[[WebSettings], Web], 
     assert client.get("/health/redis").status_code == 503
 
 
-@pytest.mark.parametrize(("given", "kept"), [("abc-1.x_Y", True), ("a b", False), ("x" * 65, False), ("a\u00e4", False)])
+@pytest.mark.parametrize(("given", "kept"), [
+    ("abc-1.x_Y", True), ("a b", False), ("x" * 65, False), ("a\u00e4", False)])
 def test_a_sane_request_id_is_kept_any_other_replaced(lonely: Web, given: str, kept: bool) -> None:
     answered = lonely.app.test_client().get("/up", headers={"X-Request-Id": given}).headers["X-Request-Id"]
     assert (answered == given) is kept

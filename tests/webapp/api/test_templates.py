@@ -74,7 +74,8 @@ def test_the_list_shows_each_in_its_newest_version(web: Web, operator: User) -> 
 
 def test_the_newest_version_is_taken_unless_one_is_stated(web: Web, operator: User) -> None:
     operator.post("/templates", DRIVE, status=201)
-    assert operator.post("/simulations", {"template": "drive"}, status=202)["template"] == {"name": "drive", "version": 1}
+    pinned = operator.post("/simulations", {"template": "drive"}, status=202)["template"]
+    assert pinned == {"name": "drive", "version": 1}
     templates.install(web.database, TemplateSpec.model_validate(DRIVE | {"command": ["walk"]}))
     assert operator.post("/simulations", {"template": "drive"}, status=202)["template"]["version"] == 2
     assert operator.post("/simulations", {"template": "drive@1"}, status=202)["template"]["version"] == 1
