@@ -62,6 +62,7 @@ class Move:
     message: str | None = None
     exit_code: int | None = None
     counted: bool = True  # whether the attempt counts toward retry.max_attempts
+    ungated: bool = False  # void once the attempt has passed its gate
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class End:
     progress: dict[str, Any] | None = None
     bundles: Sequence[BundleRecord] = ()
     attempt_columns: Mapping[str, Any] = field(default_factory=dict)
+    kept: bool = False  # not all of what was recorded arrived, so what is left of it stays where it is
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,8 @@ class Lifecycle:
     def pass_gate(self, job: UUID, attempt: int, *, host: str, boot: str, token_hash: str) -> bool:
         """Whether this call, and no other ever, may start the attempt: it is STARTING and nobody asked it to stop."""
         wanted = select(jobs.c.id).where(
-            jobs.c.id == job, jobs.c.attempt == attempt, jobs.c.state == State.STARTING).with_for_update()
+            jobs.c.id == job, jobs.c.attempt == attempt, jobs.c.state == State.STARTING
+        ).with_for_update(key_share=True)
         with self._database.transaction() as tx:
             return tx.execute(
                 update(attempts)
@@ -190,11 +193,22 @@ class Lifecycle:
         with self._database.transaction() as tx:
             held = [(row, wanted[row.id]) for row in tx.execute(_LOCK_MANY, {"ids": list(wanted)})
                     if (row.attempt, row.state) == (wanted[row.id].attempt, wanted[row.id].old)]
+            if any(move.ungated for _, move in held):
+                held = self._without_gated(tx, held)
             self._move(tx, actor, held)
         moved = [move for _, move in held]
         if moved:
             self._after([(move.job, move.new) for move in moved])
         return moved
+
+    @staticmethod
+    def _without_gated(tx: Connection, held: Sequence[tuple[Row[Any], Move]]) -> list[tuple[Row[Any], Move]]:
+        """The moves less those that are void because the gate was passed. The jobs are locked, so it stays as it is."""
+        passed = tx.execute(
+            select(attempts.c.job).join(jobs, (jobs.c.id == attempts.c.job) & (jobs.c.attempt == attempts.c.number))
+            .where(attempts.c.job.in_([row.id for row, _ in held]), attempts.c.gate_passed_at.is_not(None))
+        ).scalars().all()
+        return [(row, move) for row, move in held if not (move.ungated and row.id in passed)]
 
     def finish(self, end: End) -> Ended | None:
         """End a COLLECTING attempt, or queue the next, and write its bundles in the same transaction.
@@ -218,7 +232,8 @@ class Lifecycle:
                   "message": end.message, "progress": end.progress or row.progress}
         tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))
         tx.execute(update(attempts).where(attempts.c.job == row.id, attempts.c.number == end.attempt)
-                   .values(outcome=end.outcome, message=end.message, counted=end.outcome != Reason.PREEMPTED))
+                   .values(outcome=end.outcome, message=end.message, kept=end.kept,
+                           counted=end.outcome != Reason.PREEMPTED))
         self._move(tx, "worker", [(row, Move(row.id, row.attempt, State.COLLECTING, new, outcome=end.outcome))],
                    passed=end.passed)
         return new
@@ -252,7 +267,7 @@ class Lifecycle:
         """Cancel every instance that has not ended; those left queued by a crash are ended by the sweep."""
         with self._database.transaction() as tx:
             row = tx.execute(select(simulations.c.state).where(simulations.c.id == simulation)
-                             .with_for_update()).first()
+                             .with_for_update(key_share=True)).first()
             if row is None:
                 raise NotFound(f"no simulation {simulation}")
             if row.state in (State.SUCCEEDED, State.FAILED):
@@ -260,6 +275,10 @@ class Lifecycle:
                                         remedy="only what has not ended can be cancelled")
             tx.execute(update(simulations).where(simulations.c.id == simulation)
                        .values(stop_requested=True, stale=True))
+            # All at once, so that none slips from live to queued between the two steps below.
+            tx.execute(text("SELECT count(*) FROM (SELECT FROM jobs WHERE simulation = :simulation AND state NOT IN "
+                            "('SUCCEEDED', 'FAILED', 'CANCELLED') ORDER BY id FOR NO KEY UPDATE) held"),
+                       {"simulation": simulation})
             self._cancel_queued(tx, simulation, actor)
             work = self._cancel(tx, actor, self._lock(
                 tx, (jobs.c.simulation == simulation) & jobs.c.state.in_(LIVE)))
@@ -269,7 +288,7 @@ class Lifecycle:
         # Set-wise, for there may be a hundred thousand; no program is involved.
         tx.execute(text("""
             WITH queued AS (SELECT id FROM jobs WHERE simulation = :simulation AND state = 'QUEUED'
-                            ORDER BY id FOR UPDATE),
+                            ORDER BY id FOR NO KEY UPDATE),
                  ended AS (UPDATE jobs SET state = :cancelled, outcome = :reason, version = version + 1,
                                   cancel_requested = true, state_since = clock_timestamp(),
                                   ended_at = clock_timestamp(), due_at = NULL
@@ -304,7 +323,8 @@ class Lifecycle:
         """The jobs, locked in the order of their ids (two that lock in different orders deadlock), with what is
         needed to move them. Read by a second statement: one that had to wait for the lock still sees what was there
         when it began, and a gate passed meanwhile would be missed."""
-        ids = tx.execute(select(jobs.c.id).where(condition).order_by(jobs.c.id).with_for_update()).scalars().all()
+        ids = tx.execute(select(jobs.c.id).where(condition).order_by(jobs.c.id)
+                         .with_for_update(key_share=True)).scalars().all()
         return tx.execute(
             select(jobs, attempts.c.gate_passed_at, simulations.c.program)
             .join(simulations, simulations.c.id == jobs.c.simulation)
@@ -362,7 +382,7 @@ class Lifecycle:
 
 # Moves without a join: nothing of the attempt is asked, and one statement locks and reads.
 _LOCK_MANY = (select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
-              .order_by(jobs.c.id).with_for_update())
+              .order_by(jobs.c.id).with_for_update(key_share=True))
 
 
 def _columns_of(new: State) -> dict[str, Any]:
@@ -390,7 +410,7 @@ def _update_to(new: State) -> Update:
     if new == State.QUEUED:
         more: dict[str, Any] = {
             "attempt": jobs.c.attempt + 1, "outcome": None, "exit_code": None, "progress": None, "passed": None,
-            "metrics": None, "not_before": NOW + bindparam("wait", type_=Interval)}
+            "metrics": None, "message": None, "not_before": NOW + bindparam("wait", type_=Interval)}
     else:
         more = {"outcome": func.coalesce(jobs.c.outcome, bindparam("result")),
                 "message": func.coalesce(jobs.c.message, bindparam("note")),

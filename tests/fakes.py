@@ -19,7 +19,8 @@ class FakeLaunch:
         self._runtime.begin(self._name)
 
     def abandon(self) -> None:
-        self._runtime.things[self._name] = Observation(Seen.ABSENT, never_started=True)
+        if self._runtime.observe(self._name).seen == Seen.STARTING:
+            self._runtime.things[self._name] = Observation(Seen.ABSENT, never_started=True)
 
 
 class FakeRuntime:
@@ -57,9 +58,11 @@ class FakeRuntime:
     def observe(self, name: Name) -> Observation:
         return self.things.get(name, Observation(Seen.ABSENT))
 
-    def stop(self, name: Name, signal_number: int) -> None:
-        if self.observe(name).seen == Seen.RUNNING:
-            self.end(name, 128 + signal_number)
+    def stop(self, name: Name, signal_number: int) -> bool:
+        if self.observe(name).seen != Seen.RUNNING:
+            return False
+        self.end(name, 128 + signal_number)
+        return True
 
     def kill(self, name: Name) -> None:
         if self.observe(name).seen in (Seen.STARTING, Seen.RUNNING):

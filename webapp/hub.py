@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 DOWN_SECONDS = 1.0
 BATCH = 1000
-MAILBOX_SIZE = 1000
+MAILBOX_SIZE = 5000  # frames are shared by all mailboxes, so a full one costs little
 
 
 @dataclass(frozen=True)

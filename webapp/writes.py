@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -90,7 +90,8 @@ def set_facts(tx: Connection, job: UUID, attempt: int, facts: str) -> None:
 def set_progress(tx: Connection, latest: Iterable[tuple[UUID, int, dict[str, Any]]]) -> None:
     """The last (job, attempt, progress) of each; those whose attempt is over are left alone. Locks jobs by id."""
     statement = (update(jobs)
-                 .where(jobs.c.id == bindparam("row"), jobs.c.attempt == bindparam("n"), jobs.c.state.in_(LIVE))
+                 .where(jobs.c.id == bindparam("row"), jobs.c.attempt == bindparam("n"),
+                        or_(*(jobs.c.state == state for state in sorted(LIVE))))  # no IN (...): many rows at once
                  .values({"progress": bindparam("latest", type_=JSONB), "progress_at": NOW}))
     rows = [{"row": job, "n": attempt, "latest": progress} for job, attempt, progress in latest]
     tx.execute(statement, sorted(rows, key=lambda row: str(row["row"])))

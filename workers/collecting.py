@@ -10,15 +10,15 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from shared.domain.errors import NotFound
+from shared.domain.errors import NotFound, Unavailable
 from shared.domain.specs import Program
 from shared.domain.states import SUCCESS, Reason, State
 from shared.lifecycle import End
-from shared.persistence.bundles import BundleRecord
-from shared.persistence.queries import JobRow, job_by_id, postpone, set_token
+from shared.persistence.bundles import BundleRecord, StoredObject
+from shared.persistence.queries import JobRow, begin_salvage, job_by_id, postpone
 from shared.storage import keys
 from workers.doors import Doors
-from workers.facts import Facts, Recording
+from workers.facts import Facts, Upload
 from workers.launching import hash_of, run_of
 from workers.runtimes.base import Name, Recorder
 
@@ -35,9 +35,11 @@ def collect(doors: Doors, job: UUID) -> None:
         if row is None or row.state != State.COLLECTING:
             return
         postpone(tx, [job], PATIENCE)
+    limit = timedelta(seconds=Program.model_validate(row.program).limits.collect_seconds)
+    is_late = row.now - row.state_since >= limit
     if row.facts is not None:
-        _register(doors, row)
-    elif row.now - row.state_since >= timedelta(seconds=Program.model_validate(row.program).limits.collect_seconds):
+        _register_unless_late(doors, row, is_late=is_late)
+    elif is_late:
         doors.runtime.kill(Name(job, row.attempt))
         _end_without_facts(doors, row, "what it recorded could not be collected in time")
     elif doors.runtime.observe(Name(job, row.attempt)).recorder != Recorder.WORKING:
@@ -49,7 +51,8 @@ def _salvage(doors: Doors, row: JobRow) -> None:
     run = run_of(row)
     if row.salvages < SALVAGES:
         with doors.connections.database.transaction() as tx:
-            set_token(tx, row.id, row.attempt, hash_of(run.token))
+            if not begin_salvage(tx, row, hash_of(run.token)):
+                return
         if doors.runtime.salvage(run):
             log.info("a recorder was started on what %s left", run.name)
             return
@@ -60,7 +63,20 @@ def _salvage(doors: Doors, row: JobRow) -> None:
 def _end_without_facts(doors: Doors, row: JobRow, message: str) -> None:
     outcome = Reason.UPLOAD_FAILED if row.outcome == SUCCESS else row.outcome
     text = message if row.message is None else f"{row.message}; {message}"
-    doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text))
+    doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text, kept=True))
+
+
+def _register_unless_late(doors: Doors, row: JobRow, *, is_late: bool) -> None:
+    """Register what was said; nothing that a recorder says, and no outage past the limit, may hold the slot."""
+    try:
+        _register(doors, row)
+    except Unavailable:
+        if not is_late:
+            raise
+        _end_without_facts(doors, row, "what it recorded could not be looked at in time")
+    except Exception:  # facts are untrusted: whatever they break, the attempt must end
+        log.exception("the facts of job %s cannot be registered", row.id)
+        _end_without_facts(doors, row, "what its recorder said could not be registered")
 
 
 def _register(doors: Doors, row: JobRow) -> None:
@@ -86,24 +102,23 @@ class _Verified:
     def of(cls, doors: Doors, row: JobRow, facts: Facts) -> "_Verified":
         bundles, missing = [], []
         for recording in facts.recordings:
-            if all(_is_stored(doors, row, file.path, file.size) for file in recording.files):
-                bundles.append(_bundle(row, recording))
+            objects = {file.name: _stored(doors, row, file) for file in recording.files}
+            stored = {name: found for name, found in objects.items() if found is not None}
+            if len(stored) == len(objects):
+                bundles.append(BundleRecord(recording.path, recording.model_dump(mode="json"), stored))
             else:
                 missing.append(recording.path)
         return cls(bundles, missing)
 
 
-def _is_stored(doors: Doors, row: JobRow, path: str, size: int) -> bool:
+def _stored(doors: Doors, row: JobRow, file: Upload) -> StoredObject | None:
+    """The object of an uploaded file, None unless it is there in its whole size."""
+    key = keys.recorded_file(row.id, row.attempt, file.path)
     try:
-        return doors.connections.store.size(keys.recorded_file(row.id, row.attempt, path)) == size
+        size, etag = doors.connections.store.stat(key)
     except NotFound:
-        return False
-
-
-def _bundle(row: JobRow, recording: Recording) -> BundleRecord:
-    return BundleRecord(
-        path=recording.path, facts=recording.model_dump(mode="json"),
-        keys={file.name: keys.recorded_file(row.id, row.attempt, file.path) for file in recording.files})
+        return None
+    return StoredObject(key, size, etag) if size == file.size else None
 
 
 def _attempt_columns(row: JobRow, facts: Facts) -> dict[str, object]:
@@ -117,7 +132,7 @@ def _attempt_columns(row: JobRow, facts: Facts) -> dict[str, object]:
 def _end(row: JobRow, facts: Facts, verified: _Verified) -> End:
     """The outcome stands, but for a success that left no recording, or one that did not arrive."""
     end = End(row.id, row.attempt, row.outcome, row.message, facts.result.passed, dict(facts.result.metrics),
-              facts.progress, verified.bundles, _attempt_columns(row, facts))
+              facts.progress, verified.bundles, _attempt_columns(row, facts), kept=bool(verified.missing))
     notes = [*facts.problems, *(f"{path} did not arrive in object storage" for path in verified.missing)]
     if row.outcome == SUCCESS and verified.missing:
         end = replace(end, outcome=Reason.UPLOAD_FAILED)

@@ -9,7 +9,7 @@ from uuid import UUID
 from shared.domain.specs import Program
 from shared.domain.states import SUCCESS, Reason, State
 from shared.lifecycle import Move
-from workers.runtimes.base import Observation, Recorder, Seen
+from workers.runtimes.base import Observation, Seen
 
 SIGNAL_BASE = 128  # a shell reports a program killed by signal n as 128 + n
 
@@ -39,9 +39,9 @@ class Job:
         return seconds is not None and (self.now - (since or self.state_since)).total_seconds() >= seconds
 
     def move(self, new: State, outcome: str | None = None, message: str | None = None, *,
-             exit_code: int | None = None, counted: bool = True) -> Move:
+             exit_code: int | None = None, counted: bool = True, ungated: bool = False) -> Move:
         """A move of this job from where it is."""
-        return Move(self.id, self.attempt, self.state, new, outcome, message, exit_code, counted)
+        return Move(self.id, self.attempt, self.state, new, outcome, message, exit_code, counted, ungated)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _launch_again(job: Job, seen: Observation) -> Decision:
         return _vanished(job, seen)
     if job.lasts(job.program.limits.start_seconds):
         return job.move(State.FAILED, Reason.START_TIMEOUT,
-                        f"it could not be started within {job.program.limits.start_seconds:g} s")
+                        f"it could not be started within {job.program.limits.start_seconds:g} s", ungated=True)
     return _ring_when_overdue(job, seen)
 
 
@@ -85,7 +85,8 @@ def _hold_to_limits(job: Job, seen: Observation) -> Decision:
         return job.move(State.STOPPING, SUCCESS)
     if job.lasts(limits.run_seconds, ran):
         return job.move(State.STOPPING, Reason.RUN_TIMEOUT, f"it ran longer than {limits.run_seconds:g} s")
-    if job.lasts(limits.stall_seconds, max(ran, job.progress_at or ran)):
+    idle = seen.progress_age is None or seen.progress_age >= (limits.stall_seconds or 0)
+    if idle and job.lasts(limits.stall_seconds, max(ran, job.progress_at or ran)):
         return job.move(State.STOPPING, Reason.STALLED, f"no progress for {limits.stall_seconds:g} s")
     return None
 
@@ -107,10 +108,6 @@ def _ring_when_overdue(job: Job, seen: Observation) -> Decision:
     return Ring(job.id, job.state) if job.overdue else None
 
 
-def _collect(job: Job, seen: Observation) -> Decision:
-    return Ring(job.id, job.state) if job.overdue or seen.recorder == Recorder.DEAD else None
-
-
 def _wait(job: Job, seen: Observation) -> Decision:
     return None
 
@@ -125,7 +122,7 @@ TABLE: Mapping[State, Mapping[Seen, Callable[[Job, Observation], Decision]]] = {
     State.STOPPING: {
         Seen.UNKNOWN: _wait, Seen.ABSENT: _collect_anyway, Seen.STARTING: _ring_when_overdue,
         Seen.RUNNING: _ring_when_overdue, Seen.ENDED: _collect_anyway},
-    State.COLLECTING: dict.fromkeys(Seen, _collect),
+    State.COLLECTING: dict.fromkeys(Seen, _ring_when_overdue),
 }
 
 
@@ -137,7 +134,7 @@ def decide(job: Job, seen: Observation) -> Decision:
 def judge(seen: Observation) -> tuple[str, str | None]:
     """The outcome of a program that ended by itself or by a limit, and what to tell people."""
     if seen.reason is not None:
-        return Reason(seen.reason), seen.message
+        return seen.reason, seen.message
     code = seen.exit_code or 0
     if code == 0:
         return SUCCESS, None
@@ -155,14 +152,13 @@ class Disposal(StrEnum):
     QUARANTINE = "quarantine"
 
 
-def dispose(state: State | None, *, is_current: bool, outcome: str | None, seen: Observation) -> Disposal:
-    """`state` of the job it is named after (None: no such job), `is_current` whether it is its newest attempt."""
+def dispose(state: State | None, *, is_current: bool, kept: bool, seen: Observation) -> Disposal:
+    """`state` of the job it is named after (None: no such job), `is_current` whether it is its newest attempt, `kept`
+    whether it holds the only copy of something."""
     if state is None:
         return Disposal.QUARANTINE
     if is_current and state in TABLE:
         return Disposal.KEEP
     if seen.seen in (Seen.STARTING, Seen.RUNNING):
         return Disposal.KILL
-    if outcome == Reason.UPLOAD_FAILED:  # the only copy of what was recorded
-        return Disposal.KEEP
-    return Disposal.REMOVE
+    return Disposal.KEEP if kept else Disposal.REMOVE

@@ -54,7 +54,7 @@ def _order(row: JobRow) -> Move | None:
     """What becomes of a live job: back to the queue when nothing was started, else stopped, unless it is already."""
     state = State(row.state)
     if state == State.STARTING and row.gate_passed_at is None:
-        return Move(row.id, row.attempt, state, State.QUEUED, counted=False)
+        return Move(row.id, row.attempt, state, State.QUEUED, counted=False, ungated=True)
     if state in (State.STARTING, State.RUNNING):
         return Move(row.id, row.attempt, state, State.STOPPING, Reason.PREEMPTED, "the stack was stopped")
     return None

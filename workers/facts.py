@@ -62,6 +62,14 @@ class Recording(Checked):
     problems: Annotated[tuple[dict[str, Any], ...], Field(max_length=1000)]
     certificate: dict[str, Any] | None = None
 
+    @model_validator(mode="after")
+    def _names_each_thing_once(self) -> Self:
+        topics = [(topic.name, topic.type) for topic in self.topics]
+        files = [file.name for file in self.files]
+        if len(topics) != len(set(topics)) or len(files) != len(set(files)):
+            raise ValueError("a topic or a file is named twice")
+        return self
+
 
 class Result(Checked):
     """The simulator's own verdict."""
@@ -93,6 +101,9 @@ class Facts(Checked):
     def _names_each_path_once(self) -> Self:
         paths = [file.path for recording in self.recordings for file in recording.files]
         paths += [file.path for file in self.files]
-        if len(paths) != len(set(paths)):
-            raise ValueError("a file is named twice")
+        if any({"", ".", ".."} & set(path.split("/")) for path in paths):
+            raise ValueError("a path leads elsewhere")
+        for named in (paths, [recording.path for recording in self.recordings]):
+            if len(named) != len(set(named)):
+                raise ValueError("a path is named twice")
         return self

@@ -25,15 +25,12 @@ def launch(doors: Doors, job: UUID) -> None:
     if ready is None:
         return
     try:
-        passed = doors.connections.lifecycle.pass_gate(
-            job, row.attempt, host=doors.runtime.host, boot=doors.runtime.boot, token_hash=hash_of(run.token))
-    except BaseException:
-        ready.abandon()
-        raise
-    if passed:
-        ready.go()
-    else:
-        log.info("the gate of %s is closed", run.name)
+        if doors.connections.lifecycle.pass_gate(
+                job, row.attempt, host=doors.runtime.host, boot=doors.runtime.boot, token_hash=hash_of(run.token)):
+            ready.go()
+        else:
+            log.info("the gate of %s is closed", run.name)
+    finally:
         ready.abandon()
 
 

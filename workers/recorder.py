@@ -8,12 +8,14 @@ import json
 import os
 import select
 import signal
+import stat
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from workers.folders import open_folders
 from workers.runtimes import processes
 from workers.uplink import Failed, Over, Refused, Uplink
 
@@ -23,6 +25,8 @@ LOG_WINDOW = 64 * 1024
 RESERVE_BYTES = 32 << 20  # what a file system keeps free so that statuses and bags can be finished
 LARGEST_FILE = 1 << 30
 MOST_FILES = 1000
+LARGEST_RESULT = 1 << 20
+LIMIT_BYTES = 1023
 EXAMINE_SECONDS = 60.0  # and more for large recordings, at no less than this speed:
 EXAMINE_BYTES_PER_SECOND = 20 << 20
 OURS = ("progress.jsonl", "result.json")
@@ -36,11 +40,12 @@ class Guard:
         self._memory = (grant["memory_mb"] or 0) << 20
         self._disk = (grant["disk_mb"] or 0) << 20
         self.peak_bytes = 0
+        self._ended = False
 
     def look(self) -> None:
         """End the session, and say why, when a limit is passed."""
         session = self.session()
-        if session is None:
+        if session is None or self._ended:
             return
         members = processes.in_session(session)
         used = sum(members.values())
@@ -66,8 +71,9 @@ class Guard:
             processes.kill(list(processes.in_session(session)))
 
     def _end(self, members: dict[int, int], reason: str, message: str) -> None:
+        self._ended = True
         with (self._control / "limit").open("r+") as file:  # written in place: there may be no room for more
-            file.write(json.dumps({"reason": reason, "message": message}))
+            file.write(json.dumps({"reason": reason, "message": message}).ljust(LIMIT_BYTES))
         processes.kill(list(members))
 
 
@@ -113,32 +119,55 @@ class Log:
 
 def last_progress(output: Path) -> dict[str, Any] | None:
     """The last whole line of progress.jsonl that is a progress, None when there is none."""
-    try:
-        with (output / "progress.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
-            lines = file.read().split(b"\n")[:-1]
-    except OSError:
-        return None
-    for line in reversed(lines):
-        progress = _object(line)
-        if progress:
-            return {name: progress.get(name) for name in ("percent", "sim_time", "message")}
+    for line in reversed(_tail(output / "progress.jsonl", 8192).split(b"\n")[:-1]):
+        said = _object(line)
+        if said:
+            percent, message = _number(said.get("percent")), said.get("message")
+            return {"percent": percent if percent is not None and 0 <= percent <= 100 else None,
+                    "sim_time": _number(said.get("sim_time")),
+                    "message": _text(message, 500) if isinstance(message, str) else None}
     return None
+
+
+def _tail(path: Path, size: int) -> bytes:
+    """The last bytes of a plain file, nothing of what is none: a program may put a pipe or a link there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return b""
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return b""
+        file.seek(max(0, status.st_size - size))
+        return file.read(size)
+
+
+def _number(value: Any) -> float | int | None:
+    """A finite number that a database takes, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        return None
+    return value
+
+
+def _text(value: str, size: int) -> str:
+    """Text that JSON, UTF-8 and Postgres all take."""
+    return value[:size].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def result(output: Path, problems: list[str]) -> dict[str, Any]:
     """The simulator's verdict from result.json: passed and metrics, as far as they are what they should be."""
     path = output / "result.json"
-    if not path.is_file() or path.is_symlink() or path.stat().st_size > 1 << 20:
+    if not path.is_file() or path.is_symlink():
         return {}
-    said = _object(path.read_bytes())
+    said = _object(_tail(path, LARGEST_RESULT))
     if said is None:
         problems.append("result.json is not a JSON object")
         return {}
     stated = said.get("metrics")
     metrics: dict[str, Any] = stated if isinstance(stated, dict) else {}
-    numbers = {str(name)[:200]: float(value) for name, value in list(metrics.items())[:1000]
-               if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")}
+    numbers = {_text(name, 200): float(value) for name, value in list(metrics.items())[:1000]
+               if _number(value) is not None}
     if len(numbers) != len(metrics):
         problems.append("some metrics in result.json are not finite numbers")
     return {"passed": said["passed"] if isinstance(said.get("passed"), bool) else None, "metrics": numbers}
@@ -174,6 +203,7 @@ def watch(control: Path, uplink: Uplink, guard: Guard, log: Log) -> None:
 def collect(control: Path, uplink: Uplink, guard: Guard, log: Log) -> dict[str, Any]:
     """Upload what was recorded and the log; the facts of it all."""
     output, problems = control.parent / "output", list[str]()
+    open_folders(output)
     recordings = []
     if output.is_dir() and any(name not in OURS for name in os.listdir(output)):
         recordings = list(_recordings(output, uplink, problems))
@@ -248,7 +278,7 @@ def _bytes_below(folder: Path) -> int:
         for name in names:
             try:
                 total += os.lstat(os.path.join(place, name)).st_blocks * 512
-            except FileNotFoundError:
+            except OSError:  # gone meanwhile, or closed to us by the program
                 continue
     return total
 
@@ -256,6 +286,15 @@ def _bytes_below(folder: Path) -> int:
 def _free_bytes(place: Path) -> int:
     disk = os.statvfs(place)
     return disk.f_bavail * disk.f_frsize
+
+
+def tell(uplink: Uplink, facts: dict[str, Any]) -> None:
+    """Tell what was found; without the simulator's own words when web will not have those."""
+    try:
+        uplink.put_facts(facts)
+    except Refused as refused:
+        print(f"told without the simulator's words: {refused}", file=sys.stderr, flush=True)
+        uplink.put_facts(facts | {"result": {}, "progress": None, "problems": ["its verdict cannot be told"]})
 
 
 def main(control: Path, *, salvages: bool) -> None:
@@ -268,7 +307,7 @@ def main(control: Path, *, salvages: bool) -> None:
         if not salvages:
             watch(control, uplink, guard, log)
             guard.end_session()
-        uplink.put_facts(collect(control, uplink, guard, log))
+        tell(uplink, collect(control, uplink, guard, log))
         (control / "recorded").touch()
     except Over as over:
         print(f"nobody waits for this attempt any more: {over}", file=sys.stderr)

@@ -17,8 +17,10 @@ def stop(doors: Doors, job: UUID) -> None:
         row = job_by_id(tx, job)
         if row is None or row.state != State.STOPPING:
             return
-        policy = Program.model_validate(row.program).stop
-        left = timedelta(seconds=policy.grace_seconds) - (row.now - row.state_since)
-        if left > timedelta():
+    policy = Program.model_validate(row.program).stop
+    left = timedelta(seconds=policy.grace_seconds) - (row.now - row.state_since)
+    if left <= timedelta():
+        doors.runtime.stop(Name(job, row.attempt), signal.SIGKILL)
+    elif doors.runtime.stop(Name(job, row.attempt), policy.number()):
+        with doors.connections.database.transaction() as tx:
             postpone(tx, [job], left)
-    doors.runtime.stop(Name(job, row.attempt), policy.number() if left > timedelta() else signal.SIGKILL)

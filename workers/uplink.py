@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 20.0
+REPORT_TIMEOUT_SECONDS = 2.0  # the program is not held to its limits while this lasts
 LONGEST_PAUSE_SECONDS = 2.0
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class Uplink:
 
     def report(self, report: dict[str, Any]) -> dict[str, Any]:
         """Tell progress and log, once; raises Failed, for there will be another report."""
-        return self._call("POST", "/report", report)
+        return self._call("POST", "/report", report, REPORT_TIMEOUT_SECONDS)
 
     def put_facts(self, facts: dict[str, Any]) -> None:
         """Tell what was found, until it is heard."""
@@ -66,9 +67,10 @@ class Uplink:
             raise Failed(f"{path} has {done['size']} bytes in object storage, not {size}")
         return size, digest.hexdigest()
 
-    def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: dict[str, Any], timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        status, answer, _ = _request(method, self._base() + self._path + path, json.dumps(body).encode(), headers)
+        url = self._base() + self._path + path
+        status, answer, _ = _request(method, url, json.dumps(body).encode(), headers, timeout)
         said = f"web answers {status}: {answer[:200]!r}"
         if status == 401 or b'"attempt_over"' in answer:
             raise Over(said)
@@ -109,16 +111,17 @@ def _exactly(source: BinaryIO, size: int) -> bytes:
 
 def _put(url: str, part: bytes) -> str:
     """PUT one part to its presigned URL; its etag."""
-    status, answer, headers = _request("PUT", url, part, {})
+    status, answer, headers = _request("PUT", url, part, {}, TIMEOUT_SECONDS)
     if status != 200 or "etag" not in headers:
         raise Failed(f"object storage answers {status}: {answer[:200]!r}")
     return headers["etag"].strip('"')
 
 
-def _request(method: str, url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+def _request(method: str, url: str, body: bytes, headers: dict[str, str],
+             timeout: float) -> tuple[int, bytes, dict[str, str]]:
     where = urlsplit(url)
     make = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
-    connection = make(where.netloc, timeout=TIMEOUT_SECONDS)
+    connection = make(where.netloc, timeout=timeout)
     try:
         connection.request(method, url[url.index(where.netloc) + len(where.netloc):], body, headers)
         answer = connection.getresponse()

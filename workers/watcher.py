@@ -20,9 +20,17 @@ from shared.domain.specs import Program
 from shared.domain.states import Reason, State
 from shared.lifecycle import Move
 from shared.messaging.queue import OVERDUE_SECONDS
-from shared.persistence.queries import JobRow, hold_lease, jobs_by_id, live_jobs, overstayed_jobs, postpone
+from shared.persistence.queries import (
+    JobRow,
+    hold_lease,
+    jobs_by_id,
+    kept_attempts,
+    live_jobs,
+    overstayed_jobs,
+    postpone,
+)
 from shared.settings import WorkerSettings, read
-from workers.decision import Disposal, Job, Ring, decide, dispose
+from workers.decision import Decision, Disposal, Job, Ring, decide, dispose
 from workers.doors import Doors, open_doors
 from workers.runtimes.base import Name, Observation, Seen
 
@@ -112,7 +120,7 @@ class Watcher:
         for row in rows:
             if row.state not in _WATCHED:
                 continue
-            match decide(job_of(row), self._observe(row)):
+            match self._decide(row):
                 case Move() as move:
                     moves.append(move)
                 case Ring() as ring:
@@ -120,6 +128,13 @@ class Watcher:
         for start in range(0, len(moves), BATCH):
             self._lifecycle.transition_many(moves[start:start + BATCH], actor="watcher")
         self._ring(rings)
+
+    def _decide(self, row: JobRow) -> Decision:
+        try:
+            return decide(job_of(row), self._observe(row))
+        except (OSError, ValueError):  # what lies in one attempt's folder may not stop the looking after all others
+            log.exception("attempt %d of job %s cannot be looked at", row.attempt, row.id)
+            return None
 
     def _observe(self, row: JobRow) -> Observation:
         """What is seen of it; unknown when it runs where we cannot look, gone when its machine was started anew."""
@@ -147,13 +162,16 @@ class Watcher:
             return
         with self._database.transaction() as tx:
             rows = {row.id: row for row in jobs_by_id(tx, [name.job for name in strange])}
+            kept = kept_attempts(tx, [name.job for name in strange])
         for name in strange:
-            self._dispose_of(name, rows.get(name.job))
+            try:
+                self._dispose_of(name, rows.get(name.job), kept=(name.job, name.attempt) in kept)
+            except (OSError, ValueError, Unavailable):  # nor may it stop the tidying
+                log.exception("%s cannot be tidied up", name)
 
-    def _dispose_of(self, name: Name, row: JobRow | None) -> None:
+    def _dispose_of(self, name: Name, row: JobRow | None, *, kept: bool) -> None:
         what = dispose(None if row is None else State(row.state), seen=self._runtime.observe(name),
-                       is_current=row is not None and row.attempt == name.attempt,
-                       outcome=None if row is None else row.outcome)
+                       is_current=row is not None and row.attempt == name.attempt, kept=kept)
         if what == Disposal.QUARANTINE:
             log.error("%s belongs to no job that we know; it is put aside, not deleted", name)
             self._runtime.quarantine(name)

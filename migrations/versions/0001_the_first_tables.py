@@ -9,11 +9,12 @@ down_revision = None
 
 def upgrade() -> None:
     op.create_table('blobs',
+    sa.Column('key', sa.Text(), nullable=False),
     sa.Column('sha256', sa.Text(), nullable=False),
     sa.Column('size', sa.BigInteger(), nullable=False),
-    sa.Column('key', sa.Text(), nullable=False),
-    sa.PrimaryKeyConstraint('sha256', name=op.f('pk_blobs')),
-    sa.UniqueConstraint('key', name=op.f('uq_blobs_key'))
+    sa.Column('etag', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('key', name=op.f('pk_blobs')),
+    sa.UniqueConstraint('sha256', 'size', 'etag', name=op.f('uq_blobs_sha256_size_etag'))
     )
     op.create_table('installation',
     sa.Column('id', sa.UUID(), server_default=sa.text('gen_random_uuid()'), nullable=False),
@@ -145,6 +146,7 @@ def upgrade() -> None:
     sa.Column('outcome', sa.Text(), nullable=True),
     sa.Column('message', sa.Text(), nullable=True),
     sa.Column('salvages', sa.SmallInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('kept', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('facts', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
     sa.Column('log_tail', sa.Text(), server_default='', nullable=False),
     sa.Column('log_end', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
@@ -205,11 +207,12 @@ def upgrade() -> None:
     op.create_table('bundle_files',
     sa.Column('bundle', sa.UUID(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('key', sa.Text(), nullable=False),
     sa.Column('sha256', sa.Text(), nullable=False),
     sa.Column('size', sa.BigInteger(), nullable=False),
     sa.Column('role', sa.Text(), nullable=False),
     sa.ForeignKeyConstraint(['bundle'], ['bundles.id'], name=op.f('fk_bundle_files_bundle'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['sha256'], ['blobs.sha256'], name=op.f('fk_bundle_files_sha256')),
+    sa.ForeignKeyConstraint(['key'], ['blobs.key'], name=op.f('fk_bundle_files_key')),
     sa.PrimaryKeyConstraint('bundle', 'name', name=op.f('pk_bundle_files'))
     )
     op.create_table('bundle_topics',

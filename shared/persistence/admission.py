@@ -26,7 +26,7 @@ _CANDIDATES = text("""
     FROM waiting s CROSS JOIN LATERAL (
         SELECT id, index FROM jobs WHERE simulation = s.id AND state = 'QUEUED'
                AND (not_before IS NULL OR not_before <= clock_timestamp())
-        ORDER BY index LIMIT :free FOR UPDATE SKIP LOCKED) j
+        ORDER BY index LIMIT :free FOR NO KEY UPDATE SKIP LOCKED) j
     WHERE s.place <= :free
     ORDER BY s.created_at, s.id, j.index
 """)

@@ -17,12 +17,21 @@ _TOPIC_COLUMNS = ("name", "type", "count", "frequency_hz", "first_ns", "last_ns"
 
 
 @dataclass(frozen=True)
+class StoredObject:
+    """An object as object storage itself describes it."""
+
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True)
 class BundleRecord:
-    """A recording to be written: contract's bundle facts, and the object key of each file by its name."""
+    """A recording to be written: contract's bundle facts, and the object of each file by its name."""
 
     path: str
     facts: Mapping[str, Any]
-    keys: Mapping[str, str]
+    objects: Mapping[str, StoredObject]
 
 
 def register_attempt(tx: Connection, job: Row[Any], records: Sequence[BundleRecord],
@@ -58,9 +67,13 @@ def _register_bundle(tx: Connection, job: Row[Any], record: BundleRecord) -> lis
     tx.execute(insert(bundles).values(
         id=identity, job=job.id, attempt=job.attempt, owner=owner.owner, visibility=owner.visibility,
         labels=owner.labels, digest=digest(files), **{name: record.facts[name] for name in _COLUMNS}))
-    spare = [key for file in files if (key := _hold(tx, file, record.keys[file["name"]])) is not None]
+    # In the order of their contents: two attempts that hold the same ones in different orders deadlock.
+    held = {file["name"]: _hold(tx, file["sha256"], record.objects[file["name"]])
+            for file in sorted(files, key=lambda file: str(file["sha256"]))}
+    spare = [record.objects[name].key for name, key in held.items() if key != record.objects[name].key]
     tx.execute(insert(bundle_files), [
-        {"bundle": identity} | {name: file[name] for name in ("name", "sha256", "size", "role")} for file in files])
+        {"bundle": identity, "key": held[file["name"]]}
+        | {name: file[name] for name in ("name", "sha256", "size", "role")} for file in files])
     if record.facts["topics"]:
         tx.execute(insert(bundle_topics), [
             {"bundle": identity} | {name: topic[name] for name in _TOPIC_COLUMNS}
@@ -68,8 +81,10 @@ def _register_bundle(tx: Connection, job: Row[Any], record: BundleRecord) -> lis
     return spare
 
 
-def _hold(tx: Connection, file: Mapping[str, Any], key: str) -> str | None:
-    """Hold this content; the key when it is held elsewhere already."""
-    tx.execute(upsert(blobs).values(sha256=file["sha256"], size=file["size"], key=key).on_conflict_do_nothing())
-    held = tx.execute(select(blobs.c.key).where(blobs.c.sha256 == file["sha256"])).scalar_one()
-    return None if held == key else key
+def _hold(tx: Connection, sha256: str, stored: StoredObject) -> str:
+    """Hold this content; the key under which it is held, another one when it was already."""
+    tx.execute(upsert(blobs).values(key=stored.key, sha256=sha256, size=stored.size, etag=stored.etag)
+               .on_conflict_do_nothing())
+    held: str = tx.execute(select(blobs.c.key).where(
+        blobs.c.sha256 == sha256, blobs.c.size == stored.size, blobs.c.etag == stored.etag)).scalar_one()
+    return held

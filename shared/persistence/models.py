@@ -176,6 +176,7 @@ attempts = Table(
     Column("outcome", Text),
     Column("message", Text),
     Column("salvages", SmallInteger, nullable=False, server_default=text("0")),
+    Column("kept", Boolean, nullable=False, server_default=false()),  # its folder holds what did not arrive
     Column("facts", JSONB),  # what the recorder found, not yet trusted
     Column("log_tail", Text, nullable=False, server_default=""),
     Column("log_end", BigInteger, nullable=False, server_default=text("0")),  # bytes of log seen so far
@@ -204,11 +205,15 @@ events = Table(
     Index("ix_events_job", "job", "number"),
 )
 
-blobs = Table(  # content, held once
+# Content, held once. The sha256 is what a recorder said, the etag is object storage's own: only together do they tell
+# that two contents are one.
+blobs = Table(
     "blobs", metadata,
-    Column("sha256", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("key", Text, nullable=False, unique=True),
+    Column("etag", Text, nullable=False),
+    UniqueConstraint("sha256", "size", "etag"),
 )
 
 bundles = Table(
@@ -240,7 +245,8 @@ bundle_files = Table(
     "bundle_files", metadata,
     Column("bundle", UUID, ForeignKey("bundles.id", ondelete="CASCADE"), primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("sha256", Text, ForeignKey("blobs.sha256"), nullable=False),
+    Column("key", Text, ForeignKey("blobs.key"), nullable=False),
+    Column("sha256", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("role", Text, nullable=False),
 )

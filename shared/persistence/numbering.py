@@ -34,7 +34,7 @@ _TOUCHED = (
     select(simulations.c.id, simulations.c.counts, simulations.c.verdicts, simulations.c.state,
            simulations.c.stop_requested, simulations.c.owner)
     .where(or_(simulations.c.id.in_(bindparam("ids", expanding=True)), simulations.c.stale))
-    .order_by(simulations.c.id).with_for_update())
+    .order_by(simulations.c.id).with_for_update(key_share=True))
 _DERIVED = (
     update(simulations).where(simulations.c.id == bindparam("row"))
     .values(counts=bindparam("counts"), verdicts=bindparam("verdicts"), state=bindparam("state"), stale=False,

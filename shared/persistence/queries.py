@@ -76,13 +76,23 @@ def _jobs() -> Any:
 
 def postpone(tx: Connection, ids: Sequence[UUID], wait: timedelta) -> None:
     """Let the sweep leave these jobs' tasks alone for so long."""
-    tx.execute(update(jobs).where(jobs.c.id.in_(ids)).values(due_at=NOW + wait))
+    held = select(jobs.c.id).where(jobs.c.id.in_(ids)).order_by(jobs.c.id).with_for_update(key_share=True)
+    tx.execute(update(jobs).where(jobs.c.id.in_(held)).values(due_at=NOW + wait))
 
 
-def set_token(tx: Connection, job: UUID, attempt: int, token_hash: str) -> None:
-    """Give the attempt's recorder a new token, and count the salvage it is for."""
-    tx.execute(update(attempts).where(attempts.c.job == job, attempts.c.number == attempt)
-               .values(token_hash=token_hash, salvages=attempts.c.salvages + 1))
+def begin_salvage(tx: Connection, row: JobRow, token_hash: str) -> bool:
+    """Give the attempt's next recorder its token, and count it; False when somebody else has done so meanwhile."""
+    return tx.execute(
+        update(attempts).where(attempts.c.job == row.id, attempts.c.number == row.attempt,
+                               attempts.c.salvages == row.salvages)
+        .values(token_hash=token_hash, salvages=attempts.c.salvages + 1)
+    ).rowcount == 1
+
+
+def kept_attempts(tx: Connection, ids: Sequence[UUID]) -> set[tuple[UUID, int]]:
+    """(job, number) of those jobs' attempts whose folder holds what did not arrive."""
+    rows = tx.execute(select(attempts.c.job, attempts.c.number).where(attempts.c.job.in_(ids), attempts.c.kept)).all()
+    return {(row.job, row.number) for row in rows}
 
 
 def overstayed_jobs(tx: Connection, limit: int) -> Sequence[Row[Any]]:
@@ -98,5 +108,6 @@ def hold_lease(tx: Connection, name: str, holder: str, life: timedelta) -> bool:
         .on_conflict_do_update(
             index_elements=["name"],
             set_={"holder": holder, "epoch": leases.c.epoch + 1, "until": NOW + life},
-            where=(leases.c.holder == holder) | (leases.c.until < NOW))
+            # A lease that ends later than any could was written before the clock was set back.
+            where=(leases.c.holder == holder) | (leases.c.until < NOW) | (leases.c.until > NOW + life))
     ).rowcount == 1

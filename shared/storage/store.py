@@ -78,8 +78,13 @@ class Store:
 
     def size(self, key: str) -> int:
         """The object's size in bytes. NotFound when there is none."""
+        return self.stat(key)[0]
+
+    def stat(self, key: str) -> tuple[int, str]:
+        """The object's size in bytes and its etag, both by the server's own account. NotFound when there is none."""
         with _translate_errors():
-            return self._client.stat_object(self.bucket, key).size or 0
+            found = self._client.stat_object(self.bucket, key)
+            return found.size or 0, found.etag or ""
 
     def delete(self, key: str) -> None:
         """Remove the object, if it is there."""

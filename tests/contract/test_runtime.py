@@ -100,7 +100,8 @@ def test_what_was_abandoned_never_ran_and_may_be_started(runtime: Runtime) -> No
 def test_stop_signals_the_program(runtime: Runtime) -> None:
     name = started(runtime, "/bin/sleep", "60")
     until(lambda: runtime.observe(name).seen == Seen.RUNNING)
-    until(lambda: runtime.stop(name, signal.SIGTERM) or runtime.observe(name).seen == Seen.ENDED)
+    until(lambda: runtime.stop(name, signal.SIGTERM))
+    until(lambda: runtime.observe(name).seen == Seen.ENDED)
     assert runtime.observe(name).exit_code == 128 + signal.SIGTERM
 
 

@@ -21,7 +21,7 @@ def blocks(language: str, mark: str) -> list[str]:
 def test_the_readmes_commands_work_from_top_to_bottom(stack: Stack, tmp_path: Path) -> None:
     (simulator,) = blocks("python", "simulator")
     (tmp_path / "simulator.py").write_text(simulator)
-    setting = f"set -euo pipefail\nSIMYARD_URL={stack.ready['url']}\nSIMYARD_DATA={stack.data}\n"
+    setting = f"set -euo pipefail\nSIMYARD_DATA={stack.data}\n"
     done = subprocess.run(["bash", "-c", setting + "\n".join(blocks("sh", "tested"))], cwd=tmp_path, check=False,
                           capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr

@@ -139,6 +139,13 @@ def test_progress_is_told_while_it_runs(stack: Stack) -> None:
     assert instance["state"] == "CANCELLED"
 
 
+def test_progress_of_many_keeps_them_all_from_stalling(stack: Stack) -> None:
+    script = """for n in 1 2 3 4 5 6 7 8 9 10; do echo "{\\"percent\\": $n}" >>output/progress.jsonl; sleep 0.5; done"""
+    simulation = stack.submit(stack.template("/bin/sh", "-c", script, limits={"stall_seconds": 3}), repeats=3)
+    until(lambda: all((instance["progress"] or {}).get("percent") for instance in stack.instances(simulation)))
+    assert {instance["state"] for instance in stack.ended(simulation)} == {"SUCCEEDED"}
+
+
 # -- cancel in every state -------------------------------------------------------------------------------------------
 
 
@@ -229,8 +236,8 @@ def nothing_runs_on(stack: Stack) -> None:
 
 
 def test_a_log_of_megabytes_and_of_any_bytes_is_told_and_kept_whole(stack: Stack) -> None:
-    source = ("import sys, time\nfor n in range(20):\n"
-              "    sys.stdout.buffer.write(bytes(range(256)) * 400); sys.stdout.flush(); time.sleep(0.1)\nprint('last')")
+    source = ("import sys, time\nfor n in range(20):\n    sys.stdout.buffer.write(bytes(range(256)) * 400)\n"
+              "    sys.stdout.flush()\n    time.sleep(0.1)\nprint('last')")
     instance = stack.run(sys.executable, "-c", source)
     assert instance["state"] == "SUCCEEDED"
     assert instance["log_tail"].endswith("last\n")

@@ -359,6 +359,26 @@ def test_a_cancelled_simulation_is_stopping_even_when_no_job_moves(world: World)
     assert world.simulation(world.job(job).simulation).state == "SUCCEEDED"
 
 
+def test_cancels_moves_admissions_and_numbering_at_once_never_deadlock(world: World) -> None:
+    for _ in range(6):
+        simulations_ = [world.submit(4) for _ in range(3)]
+        world.lifecycle.admit()
+        starting = [row for one in simulations_ for row in world.jobs(one) if row.state == "STARTING"]
+        moves = [Move(row.id, 1, State.STARTING, State.RUNNING) for row in starting]
+        at_once([
+            *[lambda one=one: world.lifecycle.cancel_simulation(one, actor="test")  # type: ignore[misc]
+              for one in simulations_],
+            lambda: world.lifecycle.transition_many(moves, actor="test"),  # noqa: B023 - called within the round
+            world.lifecycle.admit, world.lifecycle.admit, lambda: number_events(world.database)])
+        for row in (row for one in simulations_ for row in world.jobs(one) if row.state not in ENDED):
+            world.move(row.id, State.STOPPING) if row.state == "RUNNING" else None
+            world.move(row.id, State.COLLECTING)
+            world.finish(row.id, "cancelled_by_user")
+    with world.database.transaction() as tx:
+        assert tx.execute(text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+                          ).scalar_one() == 0
+
+
 # -- admission -------------------------------------------------------------------------------------------------------
 
 
@@ -580,16 +600,22 @@ def migrated_database(servers: Any, migrated: str) -> Iterator[Database]:
 
 
 def at_once(deeds: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Do them all at once, each in a thread of its own; their answers in order."""
+    """Do them all at once, each in a thread of its own; their answers in order. What one raises is raised."""
     barrier, answers = threading.Barrier(len(deeds)), [None] * len(deeds)
+    failed: list[BaseException] = []
 
     def do(place: int) -> None:
         barrier.wait()
-        answers[place] = deeds[place]()
+        try:
+            answers[place] = deeds[place]()
+        except BaseException as error:  # noqa: BLE001 - raised below, in the test's own thread
+            failed.append(error)
 
     threads = [threading.Thread(target=do, args=(place,)) for place in range(len(deeds))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if failed:
+        raise failed[0]
     return answers

@@ -15,6 +15,7 @@ from shared.persistence.models import installation, template_versions, users
 from standalone.servers import Servers
 from tests.conftest import _create, _execute
 from tests.webapp.web import API, SECRET, Web
+from webapp.install import Failed, main, make_template
 
 EMAIL, PASSWORD = "Admin@Example.com", "first password"
 TEMPLATE = {"name": "built-in", "command": ["/bin/true"]}
@@ -54,7 +55,6 @@ def test_many_at_once_make_an_empty_database_ready(servers: Servers, tmp_path: P
         with process:
             _, err = process.communicate(timeout=100)
         assert (process.returncode, err) == (0, "")
-    assert install(variables, tmp_path)[0] == 0
     _execute(url, "SELECT 1/(count(*) = 1)::int FROM users")
     _execute(url, "SELECT 1/(count(*) = 1)::int FROM template_versions")
     _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
@@ -93,18 +93,22 @@ WRONG = {
 }
 
 
-def test_a_failure_is_one_line_that_names_the_setting(servers: Servers, database_url: str, tmp_path: Path) -> None:
+def test_a_failure_is_one_line_that_names_the_setting(
+        servers: Servers, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)  # where no .env is
     wrong_password = servers.database_url.split("@")[0].rsplit(":", 1)[0] + ":wrong@" + database_url.split("@")[1]
     cases = WRONG | {"a wrong password": ({"DATABASE_URL": wrong_password}, "password authentication failed", 1)}
-    running = {what: begin(environment(servers, database_url, **more), tmp_path)
-               for what, (more, _, _) in cases.items()}
-    for what, process in running.items():
-        with process:
-            _, err = process.communicate(timeout=100)
-        _, said, code = cases[what]
-        assert process.returncode == code, (what, err)
+    monkeypatch.setattr("webapp.install.logs.configure", lambda level: None)
+    for what, (wrong, said, code) in cases.items():
+        for name, value in environment(servers, database_url, **({"SIMYARD_TEMPLATES": ""} | wrong)).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as caught:
+            main()
+        err = capsys.readouterr().err
+        assert caught.value.code == code, (what, err)
         assert err.count("\n") == 1 and said in err, (what, err)
-        assert "first password" not in err
+        assert PASSWORD not in err
 
 
 @pytest.mark.parametrize(("content", "said"), [
@@ -112,8 +116,6 @@ def test_a_failure_is_one_line_that_names_the_setting(servers: Servers, database
     ('{"name": "x", "command": ["x"], "parameters": {"type": "flaot"}}', "parameters.type"),
 ])
 def test_a_template_file_that_is_none_is_named(web: Web, template_file: Path, content: str, said: str) -> None:
-    from webapp.install import Failed, make_template
-
     template_file.write_text(content)
     with pytest.raises(Failed, match=said) as caught:
         make_template(web.database, template_file)

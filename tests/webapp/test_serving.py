@@ -96,6 +96,9 @@ def test_the_main_way_through_a_real_server(served: Served) -> None:
     assert (status["state"], status["counts"]["CANCELLED"], status["total"]) == ("CANCELLED", 1500, 1500)
     assert end.id == stream.all[-2].id
 
+    refused = served.http.post("/simulations", json={"template": "t", "parameters": {"a": {"range": [1, 2, 0]}}})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "parameters.a")
+
     body = b" " * (2 << 20)
     chunks = (body[start:start + 65536] for start in range(0, len(body), 65536))
     chunked = served.http.post("/simulations", content=chunks, headers={"Content-Type": "application/json"})

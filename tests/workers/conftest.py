@@ -18,12 +18,13 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}
+        self.etags: dict[str, str] = {}
         self.deleted: list[str] = []
 
-    def size(self, key: str) -> int:
+    def stat(self, key: str) -> tuple[int, str]:
         if key not in self.sizes:
             raise NotFound(key)
-        return self.sizes[key]
+        return self.sizes[key], self.etags.get(key, "same")
 
     def delete(self, key: str) -> None:
         self.deleted.append(key)

@@ -1,15 +1,18 @@
 """The end of an attempt: what a recorder said becomes bundles, and what it did not say does not."""
 
 import json
+import threading
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import select, text
 
+from shared.domain.errors import Unavailable
 from shared.domain.specs import Limits, Record
 from shared.persistence.models import attempts, blobs, bundle_files, bundle_topics, bundles
 from shared.storage import keys
+from tests.shared.test_lifecycle import at_once
 from tests.workers.conftest import Workshop
 from workers.collecting import SALVAGES, collect
 from workers.runtimes.base import Name, Observation, Recorder, Seen
@@ -82,6 +85,69 @@ def test_content_is_held_once(workshop: Workshop) -> None:
     assert one.digest == two.digest
 
 
+def test_content_that_only_claims_to_be_the_same_is_held_beside_it(workshop: Workshop) -> None:
+    first = told(workshop, facts(recordings=[recording()]))
+    collect(workshop.doors, first)
+    second = told(workshop, facts(recordings=[recording()]))
+    workshop.store.etags[keys.recorded_file(second, 1, "run/run.db3")] = "another"
+    collect(workshop.doors, second)
+    assert workshop.store.deleted == []
+    assert {file.key for file in rows(workshop, bundle_files)} == {
+        keys.recorded_file(job, 1, "run/run.db3") for job in (first, second)}
+
+
+def test_what_breaks_the_writing_ends_the_attempt_all_the_same(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = told(workshop, facts(recordings=[recording()]), "crashed")
+
+    def fail(key: str) -> tuple[int, str]:
+        raise ValueError("something nobody thought of")
+
+    monkeypatch.setattr(workshop.store, "stat", fail)
+    collect(workshop.doors, job)
+    row = workshop.job(job)
+    assert (row.state, row.outcome) == ("FAILED", "crashed")
+    assert "could not be registered" in row.message
+
+
+def test_storage_that_stays_down_holds_no_slot_for_ever(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = told(workshop, facts(recordings=[recording()]), limits=Limits(collect_seconds=5))
+
+    def down(key: str) -> tuple[int, str]:
+        raise Unavailable("object storage does not answer")
+
+    monkeypatch.setattr(workshop.store, "stat", down)
+    with pytest.raises(Unavailable):
+        collect(workshop.doors, job)
+    with workshop.database.transaction() as tx:
+        tx.execute(text("UPDATE jobs SET state_since = now() - interval '6 s'"))
+    collect(workshop.doors, job)
+    (attempt,) = [row for row in rows(workshop, attempts) if row.number == 1]
+    assert (attempt.outcome, attempt.kept) == ("upload_failed", True)
+
+
+def test_of_many_collects_at_once_one_starts_a_recorder(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = workshop.collecting()
+    workshop.runtime.things[Name(job, 1)] = Observation(Seen.ENDED, exit_code=0)
+    salvaged: list[str] = []
+    monkeypatch.setattr(workshop.runtime, "salvage", lambda run: bool(salvaged.append(run.token) or True))
+    monkeypatch.setattr(workshop.runtime, "observe", meet(workshop.runtime.observe, 4))
+    at_once([lambda: collect(workshop.doors, job)] * 4)
+    assert len(salvaged) == 1
+
+
+def meet(look: Any, count: int) -> Any:
+    """`look`, but everybody looks before anybody goes on."""
+    barrier = threading.Barrier(count)
+
+    def looked(name: Name) -> Any:
+        seen = look(name)
+        barrier.wait(60)
+        return seen
+
+    return looked
+
+
 def test_success_without_a_recording_is_no_recording(workshop: Workshop) -> None:
     job = told(workshop, facts())
     collect(workshop.doors, job)
@@ -125,6 +191,8 @@ def test_a_file_of_another_size_is_upload_failed(workshop: Workshop) -> None:
     facts(recordings=[recording(messages=-1)]),
     facts(recordings=[recording(messages=2**63)]),
     facts(recordings=[recording("a"), recording("a")]),
+    facts(recordings=[recording(topics=[TOPIC, TOPIC])]),
+    facts(recordings=[recording("../../other/1/output/run")]),
     facts(log={"size": 1, "tail": "x" * 70_000, "uploaded": False}),
     facts(result={"metrics": {"x": "NaN"}}),
     facts(recordings=[recording(state="SPLENDID")]),

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from shared.domain.specs import Limits, Program, Stop
-from shared.domain.states import LIVE, State
+from shared.domain.states import LIVE, Reason, State
 from shared.lifecycle import Move
 from workers.decision import TABLE, Disposal, Job, Ring, decide, dispose, judge
 from workers.runtimes.base import Observation, Recorder, Seen
@@ -51,7 +51,7 @@ CASES: list[tuple[str, Job, Observation, str | None]] = [
     ("stalled from the start", job(State.RUNNING, age=9), SEEN[Seen.RUNNING], "STOPPING stalled"),
     ("progress keeps it", job(State.RUNNING, age=9, progress_at=NOW), SEEN[Seen.RUNNING], None),
     ("ended", job(State.RUNNING), end(), "COLLECTING success"),
-    ("ended by its memory limit", job(State.RUNNING), end(137, reason="oom_killed"), "COLLECTING oom_killed"),
+    ("ended by its memory limit", job(State.RUNNING), end(137, reason=Reason.OOM_KILLED), "COLLECTING oom_killed"),
     ("killed", job(State.RUNNING), end(137), "COLLECTING crashed"),
     ("stopping, not to be seen", job(State.STOPPING, overdue=True), SEEN[Seen.UNKNOWN], None),
     ("stopped", job(State.STOPPING), end(130), "COLLECTING None"),
@@ -61,7 +61,9 @@ CASES: list[tuple[str, Job, Observation, str | None]] = [
     ("stopped while starting", job(State.STOPPING, overdue=True), SEEN[Seen.STARTING], "ring STOPPING"),
     ("collecting", job(State.COLLECTING), end(recorder=Recorder.WORKING), None),
     ("collecting for long", job(State.COLLECTING, overdue=True), end(recorder=Recorder.WORKING), "ring COLLECTING"),
-    ("its recorder died", job(State.COLLECTING), end(recorder=Recorder.DEAD), "ring COLLECTING"),
+    ("its recorder died", job(State.COLLECTING, overdue=True), end(recorder=Recorder.DEAD), "ring COLLECTING"),
+    ("stalled but for what is on its way", job(State.RUNNING, age=9),
+     Observation(Seen.RUNNING, progress_age=1.0), None),
 ]
 
 
@@ -100,16 +102,16 @@ def test_the_message_names_code_and_signal() -> None:
     assert judge(end(139)) == ("crashed", "it was ended by signal 11")
 
 
-@pytest.mark.parametrize(("state", "is_current", "outcome", "seen", "expected"), [
-    (None, False, None, Seen.RUNNING, Disposal.QUARANTINE),
-    (None, False, None, Seen.ENDED, Disposal.QUARANTINE),
-    (State.RUNNING, True, None, Seen.RUNNING, Disposal.KEEP),
-    (State.RUNNING, False, None, Seen.RUNNING, Disposal.KILL),
-    (State.QUEUED, False, None, Seen.ENDED, Disposal.REMOVE),
-    (State.CANCELLED, True, "cancelled_by_user", Seen.STARTING, Disposal.KILL),
-    (State.SUCCEEDED, True, "success", Seen.ENDED, Disposal.REMOVE),
-    (State.FAILED, True, "crashed", Seen.ABSENT, Disposal.REMOVE),
-    (State.FAILED, True, "upload_failed", Seen.ENDED, Disposal.KEEP),
+@pytest.mark.parametrize(("state", "is_current", "kept", "seen", "expected"), [
+    (None, False, False, Seen.RUNNING, Disposal.QUARANTINE),
+    (None, False, False, Seen.ENDED, Disposal.QUARANTINE),
+    (State.RUNNING, True, False, Seen.RUNNING, Disposal.KEEP),
+    (State.RUNNING, False, False, Seen.RUNNING, Disposal.KILL),
+    (State.QUEUED, False, False, Seen.ENDED, Disposal.REMOVE),
+    (State.CANCELLED, True, False, Seen.STARTING, Disposal.KILL),
+    (State.SUCCEEDED, True, False, Seen.ENDED, Disposal.REMOVE),
+    (State.FAILED, True, False, Seen.ABSENT, Disposal.REMOVE),
+    (State.FAILED, True, True, Seen.ENDED, Disposal.KEEP),
 ])
-def test_disposal(state: State | None, is_current: bool, outcome: str | None, seen: Seen, expected: Disposal) -> None:
-    assert dispose(state, is_current=is_current, outcome=outcome, seen=Observation(seen)) == expected
+def test_disposal(state: State | None, is_current: bool, kept: bool, seen: Seen, expected: Disposal) -> None:
+    assert dispose(state, is_current=is_current, kept=kept, seen=Observation(seen)) == expected

@@ -128,6 +128,26 @@ def test_a_result_that_is_none_is_a_problem_not_a_failure(control: Path, web: Fa
     assert facts.problems == ("result.json is not a JSON object",)
 
 
+def test_last_words_that_no_database_takes_are_cleaned_not_fatal(control: Path, web: FakeWeb) -> None:
+    output = control.parent / "output"
+    output.joinpath("result.json").write_text('{"passed": true, "metrics": {"a\\u0000": 1, "b": 1' + "0" * 400 + '}}')
+    output.joinpath("progress.jsonl").write_text(
+        '{"percent": 500, "sim_time": NaN, "message": "x\\u0000\\ud800"}\n')
+    facts = collect(control, web)
+    assert facts.progress == {"percent": None, "sim_time": None, "message": "x\ufffd?"}
+    assert facts.result.metrics == {"a\ufffd": 1.0}
+
+
+@pytest.mark.parametrize("name", ["progress.jsonl", "result.json"])
+def test_a_pipe_or_an_endless_link_in_place_of_a_file_is_passed_over(
+        control: Path, web: FakeWeb, name: str) -> None:
+    os.mkfifo(control.parent / "output" / name)
+    assert collect(control, web).progress is None
+    (control.parent / "output" / name).unlink()
+    (control.parent / "output" / name).symlink_to("/dev/zero")
+    assert collect(control, web).progress is None
+
+
 def test_a_long_log_is_uploaded_whole_and_its_tail_told(control: Path, web: FakeWeb) -> None:
     text = "".join(f"line {number}\n" for number in range(20_000))
     (control / "log").write_text(text)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from shared.domain.specs import Limits, Program, Stop
 from shared.domain.states import State
-from shared.lifecycle import Lifecycle
+from shared.lifecycle import Lifecycle, Move
 from tests.workers.conftest import Workshop
 from workers import launching, stopping
 from workers.drain import drain
@@ -111,7 +111,7 @@ def test_a_program_past_its_limit_is_signalled_then_killed(workshop: Workshop) -
     watcher.sweep()
     age(workshop, 6)
     signals: list[int] = []
-    workshop.runtime.stop = lambda name, number: signals.append(number)  # type: ignore[method-assign]
+    workshop.runtime.stop = lambda name, number: bool(signals.append(number) or True)  # type: ignore[method-assign,func-returns-value]
     watcher.sweep()
     assert workshop.job(job).outcome == "run_timeout"
     stopping.stop(workshop.doors, job)
@@ -189,16 +189,40 @@ def test_drain_preempts_what_runs_and_queues_what_does_not(workshop: Workshop) -
 
 def test_drain_kills_what_is_deaf(workshop: Workshop) -> None:
     job = launched(workshop)
-    workshop.runtime.stop = lambda name, number: None  # type: ignore[method-assign]
+    workshop.runtime.stop = lambda name, number: False  # type: ignore[method-assign]
     drain(workshop.doors, grace_seconds=0)
     assert workshop.runtime.observe(Name(job, 1)).seen == Seen.ABSENT
 
 
-def test_a_recorder_that_died_is_replaced_at_once(workshop: Workshop) -> None:
+def test_a_recorder_that_died_is_replaced_when_its_task_is_due_again(workshop: Workshop) -> None:
     watcher = Watcher(workshop.doors)
     job = launched(workshop, "exit 0")
     watcher.look([job])
     workshop.runtime.things[Name(job, 1)] = Observation(Seen.ENDED, exit_code=0, recorder=Recorder.DEAD)
     watcher.look([job])
+    assert workshop.sent(job) == ["STARTING", "COLLECTING"]
+    age(workshop, 11)
+    watcher.look([job])
     assert workshop.sent(job) == ["STARTING", "COLLECTING", "COLLECTING"]
     assert workshop.job(job).state == State.COLLECTING
+
+
+def test_drain_does_not_queue_what_passed_its_gate_meanwhile(workshop: Workshop) -> None:
+    job = workshop.admitted()
+    move = Move(job, 1, State.STARTING, State.QUEUED, counted=False, ungated=True)
+    assert workshop.pass_gate(job)
+    assert workshop.lifecycle.transition_many([move], actor="supervisor") == []
+
+
+def test_one_attempt_that_cannot_be_looked_at_does_not_hide_the_others(workshop: Workshop) -> None:
+    broken, sound = launched(workshop), launched(workshop)
+    watch = workshop.runtime.observe
+
+    def observe(name: Name) -> Observation:
+        if name.job == broken:
+            raise ValueError("its files are not what they should be")
+        return watch(name)
+
+    workshop.runtime.observe = observe  # type: ignore[method-assign]
+    Watcher(workshop.doors).sweep()
+    assert (workshop.job(broken).state, workshop.job(sound).state) == ("STARTING", "RUNNING")

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, select
 
 from shared.domain.events import rfc3339
-from shared.persistence.models import blobs, bundle_files, bundle_topics, bundles
+from shared.persistence.models import bundle_files, bundle_topics, bundles
 from webapp.queries.paging import Page, newest_first, visible
 
 
@@ -47,7 +47,7 @@ def page(tx: Connection, viewer: UUID | None, wanted: Filter, page: Page) -> tup
 def file_key(tx: Connection, bundle: UUID, name: str, viewer: UUID | None) -> str | None:
     """Where the file lies in the bucket, if there is one and the viewer may see its bundle."""
     return tx.execute(
-        select(blobs.c.key).join(bundle_files, bundle_files.c.sha256 == blobs.c.sha256)
+        select(bundle_files.c.key)
         .join(bundles, bundles.c.id == bundle_files.c.bundle)
         .where(bundles.c.id == bundle, bundle_files.c.name == name, visible(bundles, viewer))).scalar()
 

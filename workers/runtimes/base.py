@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from shared.domain.specs import Program
+from shared.domain.states import Reason
 
 _NAME = re.compile(r"sim-([0-9a-f]{32})-a([1-9][0-9]{0,8})")
 
@@ -65,10 +66,11 @@ class Observation:
 
     seen: Seen
     exit_code: int | None = None
-    reason: str | None = None  # a limit that ended it, as a Reason
+    reason: Reason | None = None  # a limit that ended it
     message: str | None = None
     recorder: Recorder = Recorder.DEAD
     never_started: bool = False  # it waited for its go, which never came
+    progress_age: float | None = None  # seconds since its last line of progress, by the clock of its machine
 
 
 class Launch(Protocol):
@@ -78,7 +80,7 @@ class Launch(Protocol):
         """Let it run."""
 
     def abandon(self) -> None:
-        """Let it end without ever having run."""
+        """Let it end without ever having run. After go() it changes nothing."""
 
 
 class Runtime(Protocol):
@@ -93,8 +95,8 @@ class Runtime(Protocol):
     def observe(self, name: Name) -> Observation:
         """Look at it now; a strong read."""
 
-    def stop(self, name: Name, signal_number: int) -> None:
-        """Signal the program's process group. Nothing happens when it is gone."""
+    def stop(self, name: Name, signal_number: int) -> bool:
+        """Signal the program's process group; False when there is none, or not yet."""
 
     def kill(self, name: Name) -> None:
         """End everything of this attempt at once: the program, what it left behind, and its recorder."""

@@ -15,14 +15,18 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from inotify_simple import INotify, flags
 
 from shared.domain.errors import Unavailable
+from shared.domain.states import Reason
+from workers.folders import open_folders
 from workers.runtimes import processes
 from workers.runtimes.base import Name, Observation, Recorder, Run, Seen
 
@@ -40,20 +44,24 @@ class LocalLaunch:
     """A shim that waits for its go."""
 
     def __init__(self, pipe: int, shim: subprocess.Popen[bytes]) -> None:
-        self._pipe = pipe
+        self._pipe: int | None = pipe
         self._shim = shim
 
     def go(self) -> None:
         """Let the program run."""
-        try:
+        if self._pipe is not None:
             os.write(self._pipe, b"go\n")
-        finally:
-            os.close(self._pipe)
+            self._close()
 
     def abandon(self) -> None:
-        """Let the shim end without having run anything."""
-        os.close(self._pipe)
-        self._shim.wait()
+        """Let the shim end without having run anything. After go() it changes nothing."""
+        if self._pipe is not None:
+            self._close()
+            self._shim.wait()
+
+    def _close(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        _close(pipe)
 
 
 class LocalRuntime:
@@ -61,7 +69,11 @@ class LocalRuntime:
     `environment`: what programs get besides their own variables."""
 
     def __init__(self, base: Path, recorder_address: dict[str, str], environment: Mapping[str, str]) -> None:
-        self.host = socket.gethostname()
+        try:
+            self.host = _identity(base / "host")
+        except OSError as error:
+            raise Unavailable(f"{base} cannot be used: {error}", code="runtime_unavailable",
+                              remedy="see that STORAGE_BASE_DIR is a writable folder with free space") from error
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._address = recorder_address
         self._inherited = dict(environment)
@@ -163,18 +175,23 @@ class LocalRuntime:
         if status == NEVER_STARTED:
             return Observation(Seen.ABSENT, never_started=True)
         if status:
-            return self._ended(control, int(status), alive)
+            return self._ended(control, status, alive)
         if alive:
             return Observation(Seen.RUNNING if (control / "main.pid").exists() else Seen.STARTING,
-                               recorder=Recorder.WORKING)
+                               recorder=Recorder.WORKING, progress_age=_age(control.parent / "output/progress.jsonl"))
         return Observation(Seen.ABSENT)
 
     @staticmethod
-    def _ended(control: Path, code: int, alive: bool) -> Observation:
-        limit = json.loads(_read(control / "limit").strip() or "{}")
+    def _ended(control: Path, status: str, alive: bool) -> Observation:
         recorder = Recorder.DONE if (control / "recorded").exists() else Recorder.WORKING if alive else Recorder.DEAD
-        return Observation(Seen.ENDED, exit_code=code, reason=limit.get("reason"), message=limit.get("message"),
-                           recorder=recorder)
+        try:  # these lie within the program's reach
+            limit = json.loads(_read(control / "limit").strip() or "{}")
+            reason = Reason(limit["reason"]) if limit else None
+            return Observation(Seen.ENDED, exit_code=int(status), reason=reason,
+                               message=str(limit["message"])[:500] if limit else None, recorder=recorder)
+        except (ValueError, TypeError, KeyError):
+            return Observation(Seen.ENDED, reason=Reason.RUNTIME_ERROR, recorder=recorder,
+                               message="the files that say how it ended cannot be read")
 
     def names(self) -> Iterator[Name]:
         """See Runtime."""
@@ -203,17 +220,33 @@ class LocalRuntime:
 
     # -- ending --------------------------------------------------------------------------------------------------
 
-    def stop(self, name: Name, signal_number: int) -> None:
+    def stop(self, name: Name, signal_number: int) -> bool:
         """See Runtime."""
-        with suppress(ValueError, ProcessLookupError):
-            leader = int(_read(self._control(name) / "main.pid"))
-            if processes.carries(leader, self._marks(name)):
-                os.killpg(leader, signal_number)
+        leader = self._leader(name)
+        if leader is None:
+            return False
+        try:
+            os.killpg(leader, signal_number)
+        except ProcessLookupError:  # between its fork and its own session
+            return False
+        return True
+
+    def _leader(self, name: Name) -> int | None:
+        """The program's first process while it certainly is that: its shim waits for it and has not reaped it."""
+        control = self._control(name)
+        if not _is_locked(control / "lock") or _read(control / "status").strip():
+            return None
+        try:
+            return int(_read(control / "main.pid"))
+        except ValueError:
+            return None
 
     def kill(self, name: Name) -> None:
         """See Runtime. Looks again until nothing is found: a process may fork while we look."""
+        leader = self._leader(name)  # asked before the shim that vouches for it is gone
         for _ in range(KILL_ROUNDS):
             found = processes.carrying(os.fsencode(self._control(name)), self._marks(name))
+            found += processes.in_session(leader) if leader is not None else []
             if not found:
                 return
             processes.kill(found)
@@ -231,6 +264,7 @@ class LocalRuntime:
             return True
         try:
             self._write_grant(run, control)
+            self._hints.mkdir(parents=True, exist_ok=True, mode=0o750)
             hint = self._hints / str(run.name)
             self._children.append(subprocess.Popen(
                 ["/bin/sh", "-c", '"$1" -P -m workers.recorder "$2" salvage 2>>"$2/recorder.log"; : >"$3"', "salvage",
@@ -245,6 +279,7 @@ class LocalRuntime:
         """See Runtime."""
         self.kill(name)
         self._reap()
+        open_folders(self._folder(name))
         shutil.rmtree(self._folder(name), ignore_errors=True)
 
     def quarantine(self, name: Name) -> None:
@@ -318,9 +353,25 @@ def _close(descriptor: int | None) -> None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def _age(path: Path) -> float | None:
+    """Seconds since the file was written last, None when there is none."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return None
+
+
+def _identity(path: Path) -> str:
+    """The name of the machine that this folder is: made once, for a host's own name may change under it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    with suppress(FileExistsError), path.open("x") as file:
+        file.write(f"{socket.gethostname()}-{uuid4().hex}")
+    return path.read_text()
 
 
 def _wait_until_gone(pids: list[int]) -> None:

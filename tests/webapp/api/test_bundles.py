@@ -20,8 +20,9 @@ def add_bundle(web: Web, owner: UUID, *, job: UUID | None = None, name: str = "r
             "id": bundle, "name": name, "owner": owner, "visibility": "team", "labels": {}, "job": job, "attempt": 1,
             "state": "READY", "digest": "d" * 64, "storage": "sqlite3", "messages": 3, "start_ns": 2**60,
             "end_ns": 2**60, "duration_seconds": 0.0, "problems": [], "certificate": {"recovered": 3}} | values))
-        tx.execute(insert(blobs).values(sha256=sha256, size=5, key=key))
-        tx.execute(insert(bundle_files).values(bundle=bundle, name=NAME, sha256=sha256, size=5, role="original"))
+        tx.execute(insert(blobs).values(key=key, sha256=sha256, size=5, etag="e"))
+        tx.execute(insert(bundle_files).values(
+            bundle=bundle, name=NAME, key=key, sha256=sha256, size=5, role="original"))
         tx.execute(insert(bundle_topics).values(bundle=bundle, name="/scan", type="sensor_msgs/msg/LaserScan", count=3,
                                                 decodable=True))
     web.connections.store.make_bucket()

@@ -124,6 +124,33 @@ def test_a_command_that_does_not_exist_ends_with_127_and_says_so(runtime: LocalR
     assert "/no/such/program" in log(tmp_path, name)
 
 
+def test_a_program_without_our_marks_is_stopped_and_killed_all_the_same(
+        runtime: LocalRuntime, tmp_path: Path) -> None:
+    for end in (lambda name: runtime.stop(name, signal.SIGTERM), runtime.kill):
+        name = start(runtime, "/usr/bin/env", "-i", "/bin/sh", "-c", "echo $$; exec sleep 63")
+        pid = until(lambda name=name: log(tmp_path, name).strip())
+        until(lambda pid=pid: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        end(name)
+        until(lambda name=name: runtime.observe(name).seen != Seen.RUNNING)
+        until(lambda pid=pid: not processes.in_session(int(pid)))
+
+
+def test_a_folder_that_the_program_closed_is_recorded_and_removed(
+        runtime: LocalRuntime, tmp_path: Path, web: FakeWeb) -> None:
+    name = start(runtime, "/bin/sh", "-c", "mkdir output/a; echo kept >output/a/b; chmod 0 output/a")
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    assert web.objects["output/a/b"] == b"kept\n"
+    runtime.remove(name)
+    assert not folder(tmp_path, name).exists()
+
+
+def test_unreadable_files_of_the_end_are_a_runtime_error(runtime: LocalRuntime, tmp_path: Path) -> None:
+    name = start(runtime, "/bin/true")
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    (folder(tmp_path, name) / ".simyard" / "limit").write_text('{"reason": "oom_killed"}}')
+    assert runtime.observe(name).reason == "runtime_error"
+
+
 def test_killed_with_its_shim_is_absent(runtime: LocalRuntime, tmp_path: Path) -> None:
     name = start(runtime, "/bin/sleep", "60")
     until(lambda: runtime.observe(name).seen == Seen.RUNNING)
@@ -210,7 +237,6 @@ def test_salvage_tells_what_a_dead_recorder_left(runtime: LocalRuntime, tmp_path
 
 def test_a_folder_that_cannot_be_made_is_unavailable_and_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    broken = LocalRuntime(tmp_path / "file", {"url": "http://127.0.0.1:9"}, {})
     with pytest.raises(Unavailable) as refused:
-        broken.start(Run(Name(uuid4(), 1), Program(command=("/bin/true",)), {}, 1, "token"))
+        LocalRuntime(tmp_path / "file", {"url": "http://127.0.0.1:9"}, {})
     assert "STORAGE_BASE_DIR" in (refused.value.remedy or "")
