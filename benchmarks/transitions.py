@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 import psycopg2
 
 from benchmarks.report import Figure, quantile
+from shared.domain.moves import Move, Submission
 from shared.domain.specs import Program
 from shared.domain.states import State
-from shared.lifecycle import Lifecycle, Move, Submission
+from shared.lifecycle import Lifecycle
 from shared.messaging.announcer import Announcer, Work
 from shared.messaging.pubsub import PubSub, connect
 from shared.messaging.queue import Queue, make_celery

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Interval, Row, Update, bindparam, func, insert, literal, select, text, update
 
 from shared.domain.errors import IllegalTransition, NotFound
+from shared.domain.moves import Move, Submission
 from shared.domain.specs import Program
 from shared.domain.states import ENDED, LIVE, SUCCESS, Reason, State, check, end_of
 from shared.messaging.announcer import Announcer, Work
@@ -29,40 +30,6 @@ from shared.persistence.queries import Idempotency, claim_answer
 log = logging.getLogger(__name__)
 
 RETRY_BACKOFF_SECONDS = (2, 10, 60)
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What submit() writes. `sets`: one (parameters, seed) for each instance, in the order of their index."""
-
-    id: UUID
-    name: str
-    owner: UUID
-    visibility: str
-    labels: dict[str, str]
-    template: str
-    template_version: int
-    spec: dict[str, Any]
-    program: Program
-    seed: int
-    priority: int
-    max_parallel: int | None
-    sets: Sequence[tuple[dict[str, Any], int]]
-
-
-@dataclass(frozen=True)
-class Move:
-    """A wish to move a job, void unless it still is in `old` with this attempt."""
-
-    job: UUID
-    attempt: int
-    old: State
-    new: State
-    outcome: str | None = None
-    message: str | None = None
-    exit_code: int | None = None
-    counted: bool = True  # whether the attempt counts toward retry.max_attempts
-    ungated: bool = False  # void once the attempt has passed its gate
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import secrets
 from typing import Any
 from uuid import UUID, uuid4
 
+from shared.domain.moves import Submission
 from shared.domain.specs import SimulationSpec
 from shared.domain.states import State, phase
-from shared.lifecycle import Submission
 from webapp import offload
 from webapp.idempotency import Answer, Key
 from webapp.parts import Parts

@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from shared.domain.moves import Move
 from shared.domain.specs import Program
 from shared.domain.states import SUCCESS, Reason, State
-from shared.lifecycle import Move
 from workers.runtimes.base import Observation, Seen
 
 SIGNAL_BASE = 128  # a shell reports a program killed by signal n as 128 + n

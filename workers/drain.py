@@ -7,9 +7,9 @@ import time
 
 from shared import logs
 from shared.domain.errors import Unavailable
+from shared.domain.moves import Move
 from shared.domain.specs import Program
 from shared.domain.states import Reason, State
-from shared.lifecycle import Move
 from shared.persistence.queries import JobRow, live_jobs
 from shared.settings import WorkerSettings, read
 from workers.doors import Doors, open_doors

@@ -16,9 +16,9 @@ from uuid import UUID, uuid4
 
 from shared import logs
 from shared.domain.errors import Unavailable
+from shared.domain.moves import Move
 from shared.domain.specs import Program
 from shared.domain.states import Reason, State
-from shared.lifecycle import Move
 from shared.messaging.queue import OVERDUE_SECONDS
 from shared.persistence.queries import (
     JobRow,

@@ -14,9 +14,10 @@ from sqlalchemy import func, insert, select, text, update
 
 from shared.domain.errors import IllegalTransition, InvalidSpec, NotFound, Unavailable
 from shared.domain.events import Event
+from shared.domain.moves import Move, Submission
 from shared.domain.specs import Program, Retry
 from shared.domain.states import ENDED, LIVE, MOVES, SUCCESS, State, derive
-from shared.lifecycle import End, Lifecycle, Move, Submission
+from shared.lifecycle import End, Lifecycle
 from shared.messaging.announcer import Work
 from shared.persistence.bundles import BundleRecord
 from shared.persistence.database import Database

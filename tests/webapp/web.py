@@ -11,8 +11,9 @@ from sqlalchemy import insert, select, update
 from werkzeug.test import TestResponse
 
 from shared.connections import Connections
+from shared.domain.moves import Move
 from shared.domain.states import State
-from shared.lifecycle import End, Move
+from shared.lifecycle import End
 from shared.persistence.database import Database
 from shared.persistence.models import attempts, jobs, users
 from shared.settings import WebSettings

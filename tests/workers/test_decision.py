@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from shared.domain.moves import Move
 from shared.domain.specs import Limits, Program, Stop
 from shared.domain.states import LIVE, Reason, State
-from shared.lifecycle import Move
 from workers.decision import TABLE, Disposal, Job, Ring, decide, dispose, judge
 from workers.runtimes.base import Observation, Recorder, Seen
 

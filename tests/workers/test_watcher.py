@@ -6,9 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from shared.domain.moves import Move
 from shared.domain.specs import Limits, Program, Stop
 from shared.domain.states import State
-from shared.lifecycle import Lifecycle, Move
+from shared.lifecycle import Lifecycle
 from tests.workers.conftest import Workshop
 from workers import launching, stopping
 from workers.drain import drain
