@@ -17,7 +17,8 @@ os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", "/tmp/hypothesis")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if {"servers", "stack", "own_stack"} & set(getattr(item, "fixturenames", ())):
+        uses = {"servers", "stack", "own_stack"} & set(getattr(item, "fixturenames", ()))
+        if uses or "standalone" in item.path.parts:
             item.add_marker("servers")
 
 

@@ -121,7 +121,7 @@ def test_the_last_act_is_not_cut_short_by_the_stop(supervisor: Supervisor, tmp_p
 
 
 def test_a_part_is_asked_to_end_by_its_own_signal(supervisor: Supervisor, tmp_path: Path) -> None:
-    # Not SIGINT or SIGQUIT: where the tests run in the background of a shell, those are ignored and no shell traps them.
+    # Not SIGINT or SIGQUIT: in the background of a shell those are ignored, and no shell below it can trap them.
     script = f"trap 'echo heard > {tmp_path}/heard; exit' USR1; touch {tmp_path}/set; while :; do sleep 0.05; done"
     supervisor.start(program("part", script, stop_signal=signal.SIGUSR1))
     until((tmp_path / "set").exists)
