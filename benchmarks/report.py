@@ -35,7 +35,7 @@ class Figure:
         limit = f"at most {self.at_most:g}" if self.at_most is not None else (
             f"at least {self.at_least:g}" if self.at_least is not None else "no limit")
         verdict = "" if limit == "no limit" else ("holds" if self.holds else "DOES NOT HOLD")
-        return f"  {self.name:62} {self.value:10.2f} {self.unit:12} {limit:15} {verdict:14} {self.detail}".rstrip()
+        return f"  {self.name:62} {self.value:10.3g} {self.unit:12} {limit:15} {verdict:14} {self.detail}".rstrip()
 
 
 def quantile(values: Sequence[float], share: float) -> float:
