@@ -41,7 +41,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("rule", {rule for rule, _, _ in RULES}, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", dict.fromkeys(rule for rule, _, _ in RULES), ids=lambda rule: rule.__name__)
 def test_the_house_keeps_the_rule(rule: Callable[[Path], list[str]]) -> None:
     assert rule(ROOT) == []
 
