@@ -1,6 +1,5 @@
 """The real servers, one set for each xdist worker, and a database of its own for each test that wants one."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,8 +10,6 @@ import pytest
 from shared.persistence.database import Database
 from standalone.servers import Servers
 from tests.stack import Stack
-
-os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", "/tmp/hypothesis")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
