@@ -18,7 +18,7 @@ from shared import logs
 from shared.domain.errors import Unavailable
 from shared.domain.moves import Move
 from shared.domain.specs import Program
-from shared.domain.states import Reason, State
+from shared.domain.states import LIVE, Reason, State
 from shared.messaging.queue import OVERDUE_SECONDS
 from shared.persistence.queries import (
     JobRow,
@@ -118,7 +118,7 @@ class Watcher:
         moves: list[Move] = []
         rings: list[Ring] = []
         for row in rows:
-            if row.state not in _WATCHED:
+            if row.state not in LIVE:
                 continue
             match self._decide(row):
                 case Move() as move:
@@ -180,9 +180,6 @@ class Watcher:
             self._runtime.kill(name)
         elif what == Disposal.REMOVE:
             self._runtime.remove(name)
-
-
-_WATCHED = frozenset({State.STARTING, State.RUNNING, State.STOPPING, State.COLLECTING})
 
 
 def job_of(row: JobRow) -> Job:

@@ -50,8 +50,8 @@ def claim_answer(tx: Connection, new: Idempotency) -> tuple[int, dict[str, Any]]
 
 
 def job_by_id(tx: Connection, job: UUID) -> JobRow | None:
-    """The job, None when there is none."""
-    return tx.execute(_jobs().where(jobs.c.id == job)).first()
+    """The job with what its recorder said, None when there is none."""
+    return tx.execute(_jobs().add_columns(attempts.c.facts).where(jobs.c.id == job)).first()
 
 
 def jobs_by_id(tx: Connection, ids: Sequence[UUID]) -> Sequence[JobRow]:
@@ -67,8 +67,8 @@ def live_jobs(tx: Connection) -> Sequence[JobRow]:
 def _jobs() -> Any:
     return (
         select(jobs, simulations.c.program, NOW.label("now"),
-               attempts.c.gate_passed_at, attempts.c.host, attempts.c.boot, attempts.c.facts, attempts.c.salvages,
-               attempts.c.log_end, attempts.c.log_tail, attempts.c.started_at.label("attempt_started_at"))
+               attempts.c.gate_passed_at, attempts.c.host, attempts.c.boot, attempts.c.salvages,
+               attempts.c.started_at.label("attempt_started_at"))
         .join(simulations, simulations.c.id == jobs.c.simulation)
         .outerjoin(attempts, (attempts.c.job == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
     )
