@@ -120,18 +120,10 @@ class Lifecycle:
         """Move QUEUED jobs into the free slots, by priority, then the owner with the fewest live, then age."""
         with self._database.transaction() as tx:
             chosen = admission.choose(tx, self._slots)
-            rows = tx.execute(
-                update(jobs).where(jobs.c.id.in_(chosen), jobs.c.state == State.QUEUED)
-                .values(_columns_of(State.STARTING))
-                .returning(jobs.c.id, jobs.c.attempt, jobs.c.simulation, jobs.c.owner, jobs.c.kind)
-            ).all() if chosen else []
-            if rows:
-                tx.execute(insert(attempts), [{"job": row.id, "number": row.attempt} for row in rows])
-                self._insert_events(tx, "admission", [
-                    (row, Move(row.id, row.attempt, State.QUEUED, State.STARTING)) for row in rows])
-        if rows:
-            self._after([(row.id, State.STARTING) for row in rows])
-        return len(rows)
+            admitted = tx.execute(_ADMIT, {"ids": chosen}).scalars().all() if chosen else []
+        if admitted:
+            self._after([(job, State.STARTING) for job in admitted])
+        return len(admitted)
 
     def set_admission(self, *, is_open: bool) -> None:
         """Let jobs start, or no more: what the stack says as it comes up and goes down."""
@@ -140,15 +132,9 @@ class Lifecycle:
 
     def pass_gate(self, job: UUID, attempt: int, *, host: str, boot: str, token_hash: str) -> bool:
         """Whether this call, and no other ever, may start the attempt: it is STARTING and nobody asked it to stop."""
-        wanted = select(jobs.c.id).where(
-            jobs.c.id == job, jobs.c.attempt == attempt, jobs.c.state == State.STARTING
-        ).with_for_update(key_share=True)
         with self._database.transaction() as tx:
-            return tx.execute(
-                update(attempts)
-                .where(attempts.c.job.in_(wanted), attempts.c.number == attempt, attempts.c.gate_passed_at.is_(None))
-                .values(gate_passed_at=NOW, host=host, boot=boot, token_hash=token_hash)
-            ).rowcount == 1
+            return tx.execute(_PASS_GATE, {"row": job, "n": attempt, "where": host, "since": boot,
+                                           "token": token_hash}).rowcount == 1
 
     # -- moving --------------------------------------------------------------------------------------------------
 
@@ -383,3 +369,23 @@ def _update_to(new: State) -> Update:
                 "message": func.coalesce(jobs.c.message, bindparam("note")),
                 "exit_code": func.coalesce(jobs.c.exit_code, bindparam("code"))}
     return update(jobs).where(jobs.c.id == bindparam("row")).values(_columns_of(new) | more)
+
+
+# Every start waits for these two, so each is one statement, made once.
+_ADMITTED = (update(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.state == State.QUEUED)
+             .values(_columns_of(State.STARTING))
+             .returning(jobs.c.id, jobs.c.attempt, jobs.c.simulation, jobs.c.owner, jobs.c.kind).cte("admitted"))
+_BEGUN = (insert(attempts).from_select(["job", "number"], select(_ADMITTED.c.id, _ADMITTED.c.attempt)).cte("begun"))
+_ADMIT = (
+    insert(events).from_select(
+        ["simulation", "job", "kind", "owner", "actor", "from_state", "to_state", "attempt"],
+        select(_ADMITTED.c.simulation, _ADMITTED.c.id, _ADMITTED.c.kind, _ADMITTED.c.owner, literal("admission"),
+               literal(str(State.QUEUED)), literal(str(State.STARTING)), _ADMITTED.c.attempt))
+    .add_cte(_BEGUN).returning(events.c.job))
+_PASS_GATE = (
+    update(attempts)
+    .where(attempts.c.job.in_(
+               select(jobs.c.id).where(jobs.c.id == bindparam("row"), jobs.c.attempt == bindparam("n"),
+                                       jobs.c.state == State.STARTING).with_for_update(key_share=True)),
+           attempts.c.number == bindparam("n"), attempts.c.gate_passed_at.is_(None))
+    .values(gate_passed_at=NOW, host=bindparam("where"), boot=bindparam("since"), token_hash=bindparam("token")))

@@ -7,9 +7,18 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, func, select, text, update
 
 from shared.domain.states import LIVE
-from shared.persistence.models import installation, jobs, simulations
+from shared.persistence.models import installation
 
 ADMISSION_LOCK = 0x51_4D_59_02
+
+# One row at least, so that one question also says whether admission is open.
+_LIVE = text(f"""
+    SELECT installation.admission_open, live.* FROM installation LEFT JOIN (
+        SELECT j.owner, j.simulation, s.max_parallel, count(*) AS jobs
+        FROM jobs j JOIN simulations s ON s.id = j.simulation
+        WHERE j.state IN ({', '.join(f"'{state}'" for state in sorted(LIVE))})
+        GROUP BY j.owner, j.simulation, s.max_parallel) live ON true
+""")
 
 # Of each owner and priority the oldest simulations that have something to start, no more than there are slots: however
 # many wait, no others can be chosen. Then their oldest jobs; taken ones are skipped, never waited for.
@@ -36,11 +45,10 @@ def choose(tx: Connection, slots: int) -> list[UUID]:
     """The jobs to start now, locked until the transaction ends: by priority, then the owner with the fewest live,
     then age. One admission at a time in the whole installation, so that slots are never given twice."""
     tx.execute(select(func.pg_advisory_xact_lock(ADMISSION_LOCK)))
-    live = tx.execute(select(jobs.c.owner, jobs.c.simulation, simulations.c.max_parallel, func.count().label("jobs"))
-                      .join(simulations, simulations.c.id == jobs.c.simulation).where(jobs.c.state.in_(LIVE))
-                      .group_by(jobs.c.owner, jobs.c.simulation, simulations.c.max_parallel)).all()
+    rows = tx.execute(_LIVE).all()
+    live = [row for row in rows if row.jobs is not None]
     free = slots - sum(row.jobs for row in live)
-    if free <= 0 or not tx.execute(select(installation.c.admission_open)).scalar_one():
+    if free <= 0 or not rows[0].admission_open:
         return []
     by_owner: Counter[UUID] = Counter()
     by_simulation: Counter[UUID] = Counter()

@@ -22,7 +22,7 @@ CONNECT_OPTIONS = {
 
 
 class Database:
-    """Two pools of connections to one Postgres: for transactions, and for reading() (which only web does). Nothing is
+    """Two pools of connections to one Postgres: for transactions, and for reading(). Nothing is
     opened before it is used."""
 
     def __init__(self, url: str, *, pool_size: int, application: str) -> None:

@@ -18,23 +18,30 @@ end_with() {
     : >"$hint"
 }
 
-word=
-read -r word <&8
-exec 8<&-
-if [ "$word" != go ]; then
-    end_with never_started
-    exit 0
-fi
-
+# Both sides of the pipe are forked before the go, which then costs little more than the program's own start. What
+# closes the pipe is the program's end; what opens it to the recorder is that there is a program.
 {
+    word=
+    read -r word <&8
+    exec 8<&-
+    if [ "$word" != go ]; then
+        end_with never_started
+        exit 0
+    fi
     # In the foreground: a background command of a shell ignores SIGINT, and so would the program.
     (
-        read -r pid _ </proc/self/stat
+        cd -P /proc/self && pid=${PWD##*/} && cd "${control%/*}" || exit 126
         echo "$pid" >"$control/main.pid"
-        : >"$hint"
+        echo started
+        unset OLDPWD
         exec /usr/bin/setsid -- "$@" 7>&- 9>&- </dev/null >>"$control/log" 2>&1
     )
     end_with "$?"
-} | /usr/bin/env -i LANG=C.UTF-8 /usr/bin/setsid "$python" -P -m workers.recorder "$control" \
-    7>&- 9>&- >/dev/null 2>>"$control/recorder.log"
+} | {
+    exec 8<&-
+    read -r word || exit 0
+    : >"$hint"
+    exec /usr/bin/env -i LANG=C.UTF-8 /usr/bin/setsid "$python" -P -m workers.recorder "$control" \
+        7>&- 9>&- >/dev/null 2>>"$control/recorder.log"
+}
 : >"$hint"
