@@ -6,17 +6,16 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, func, select, text, update
 
-from shared.domain.states import LIVE
 from shared.persistence.models import installation
 
 ADMISSION_LOCK = 0x51_4D_59_02
 
 # One row at least, so that one question also says whether admission is open.
-_LIVE = text(f"""
+_LIVE = text("""
     SELECT installation.admission_open, live.* FROM installation LEFT JOIN (
         SELECT j.owner, j.simulation, s.max_parallel, count(*) AS jobs
         FROM jobs j JOIN simulations s ON s.id = j.simulation
-        WHERE j.state IN ({', '.join(f"'{state}'" for state in sorted(LIVE))})
+        WHERE j.state IN ('STARTING', 'RUNNING', 'STOPPING', 'COLLECTING')
         GROUP BY j.owner, j.simulation, s.max_parallel) live ON true
 """)
 

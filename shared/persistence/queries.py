@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared.domain.errors import InvalidSpec
@@ -16,6 +16,14 @@ from shared.persistence.models import NOW, attempts, idempotency_keys, jobs, lea
 IDEMPOTENCY_KEY_LIFE = timedelta(hours=24)
 
 JobRow = Row[Any]  # a job, its simulation's program, its present attempt, and the database's `now`
+
+_JOBS = (
+    select(jobs, simulations.c.program, NOW.label("now"),
+           attempts.c.gate_passed_at, attempts.c.host, attempts.c.boot, attempts.c.salvages,
+           attempts.c.started_at.label("attempt_started_at"))
+    .join(simulations, simulations.c.id == jobs.c.simulation)
+    .outerjoin(attempts, (attempts.c.job == jobs.c.id) & (attempts.c.number == jobs.c.attempt)))
+_JOB = _JOBS.add_columns(attempts.c.facts).where(jobs.c.id == bindparam("row"))
 
 
 @dataclass(frozen=True)
@@ -51,27 +59,17 @@ def claim_answer(tx: Connection, new: Idempotency) -> tuple[int, dict[str, Any]]
 
 def job_by_id(tx: Connection, job: UUID) -> JobRow | None:
     """The job with what its recorder said, None when there is none."""
-    return tx.execute(_jobs().add_columns(attempts.c.facts).where(jobs.c.id == job)).first()
+    return tx.execute(_JOB, {"row": job}).first()
 
 
 def jobs_by_id(tx: Connection, ids: Sequence[UUID]) -> Sequence[JobRow]:
     """The same for several; those that do not exist are left out."""
-    return tx.execute(_jobs().where(jobs.c.id.in_(ids))).all()
+    return tx.execute(_JOBS.where(jobs.c.id.in_(ids))).all()
 
 
 def live_jobs(tx: Connection) -> Sequence[JobRow]:
     """Every job that holds a slot."""
-    return tx.execute(_jobs().where(jobs.c.state.in_(LIVE))).all()
-
-
-def _jobs() -> Any:
-    return (
-        select(jobs, simulations.c.program, NOW.label("now"),
-               attempts.c.gate_passed_at, attempts.c.host, attempts.c.boot, attempts.c.salvages,
-               attempts.c.started_at.label("attempt_started_at"))
-        .join(simulations, simulations.c.id == jobs.c.simulation)
-        .outerjoin(attempts, (attempts.c.job == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
-    )
+    return tx.execute(_JOBS.where(jobs.c.state.in_(LIVE))).all()
 
 
 def postpone(tx: Connection, ids: Sequence[UUID], wait: timedelta) -> None:

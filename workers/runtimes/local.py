@@ -5,14 +5,12 @@ A program is seen as running while the shim's lock is held and no exit status is
 description lock (fcntl(2), F_OFD_SETLK): it outlives whoever took it and ends with the last process that inherited it.
 """
 
-import fcntl
 import json
 import os
 import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -27,7 +25,7 @@ from inotify_simple import INotify, flags
 from shared.domain.errors import Unavailable
 from shared.domain.states import Reason
 from workers.folders import open_folders
-from workers.runtimes import processes
+from workers.runtimes import locks, processes
 from workers.runtimes.base import Name, Observation, Recorder, Run, Seen
 
 SHIM = Path(__file__).with_name("shim.sh")
@@ -36,8 +34,6 @@ BLANK = " " * 31 + "\n"
 NEVER_STARTED = "never_started"
 KILL_ROUNDS = 5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-
-_FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 
 
 class LocalLaunch:
@@ -96,10 +92,10 @@ class LocalRuntime:
     def _start(self, run: Run) -> LocalLaunch | None:
         self._reap()
         control = self._control(run.name)
-        for folder in (self._hints, self._domains, control, self._inside(run.name, "output"),
+        for folder in (self._hints, self._domains, self._folder(run.name), control, self._inside(run.name, "output"),
                        self._inside(run.name, "inputs")):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        lock = _lock(control / "lock")
+            _make(folder)
+        lock = locks.lock(control / "lock")
         if lock is None or _read(control / "status").strip() not in ("", NEVER_STARTED):
             _close(lock)
             return None
@@ -112,10 +108,10 @@ class LocalRuntime:
             _close(domain)
 
     def _write_files(self, run: Run, control: Path) -> None:
-        (self._inside(run.name, "parameters.json")).write_text(json.dumps(run.parameters))
+        _write(self._inside(run.name, "parameters.json"), json.dumps(run.parameters))
         # Room for what must be written even when the disk is full.
-        (control / "status").write_text(BLANK)
-        (control / "limit").write_text(" " * 1023 + "\n")
+        _write(control / "status", BLANK)
+        _write(control / "limit", " " * 1023 + "\n")
         self._write_grant(run, control)
 
     def _write_grant(self, run: Run, control: Path) -> None:
@@ -123,8 +119,7 @@ class LocalRuntime:
         grant = {"job": str(run.name.job), "attempt": run.name.attempt, "token": run.token, "address": self._address,
                  "memory_mb": run.program.resources.memory_mb, "disk_mb": run.program.resources.disk_mb}
         part = control / "grant.part"
-        part.touch(mode=0o600)
-        part.write_text(json.dumps(grant))
+        _write(part, json.dumps(grant), mode=0o600)
         part.rename(control / "grant.json")
 
     def _spawn(self, run: Run, control: Path, lock: int, domain: int, number: int) -> LocalLaunch:
@@ -159,7 +154,7 @@ class LocalRuntime:
     def _take_domain(self) -> tuple[int, int]:
         """A ROS domain that no running program of this folder has: its lock, and its number."""
         for number in ROS_DOMAINS:
-            lock = _lock(self._domains / str(number))
+            lock = locks.lock(self._domains / str(number))
             if lock is not None:
                 return lock, number
         raise OSError(f"all {len(ROS_DOMAINS)} ROS domains are in use; lower MAX_RUNNING_INSTANCES")
@@ -170,7 +165,7 @@ class LocalRuntime:
         """See Runtime."""
         control = self._control(name)
         # Asked in this order: a status that is written between the two looks is found by the second.
-        alive = _is_locked(control / "lock")
+        alive = locks.is_locked(control / "lock")
         status = _read(control / "status").strip()
         if status == NEVER_STARTED:
             return Observation(Seen.ABSENT, never_started=True)
@@ -234,7 +229,7 @@ class LocalRuntime:
     def _leader(self, name: Name) -> int | None:
         """The program's first process while it certainly is that: its shim waits for it and has not reaped it."""
         control = self._control(name)
-        if not _is_locked(control / "lock") or _read(control / "status").strip():
+        if not locks.is_locked(control / "lock") or _read(control / "status").strip():
             return None
         try:
             return int(_read(control / "main.pid"))
@@ -259,7 +254,7 @@ class LocalRuntime:
         if not control.is_dir():
             return False
         self.kill(run.name)
-        lock = _lock(control / "lock")
+        lock = locks.lock(control / "lock")
         if lock is None:
             return True
         try:
@@ -321,34 +316,26 @@ def _nothing_ignored() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _lock(path: Path) -> int | None:
-    """A descriptor that holds the file's lock, None when somebody else does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether somebody holds the file's lock; asks without taking it."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK,
-                             struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-    finally:
-        os.close(descriptor)
-    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
-
-
 def _close(descriptor: int | None) -> None:
     if descriptor is not None:
         os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder unless it is there; one call where the one above it is there, as nearly always."""
+    try:
+        os.mkdir(folder, 0o750)  # noqa: PTH102 - a start waits for this
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+
+
+def _write(path: Path, text: str, mode: int = 0o666) -> None:
+    """Make the file with this text, readable by whom `mode` and the umask say from the first byte on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(text.encode())
 
 
 def _read(path: Path) -> str:
