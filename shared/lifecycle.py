@@ -132,7 +132,7 @@ class Lifecycle:
 
     def pass_gate(self, job: UUID, attempt: int, *, host: str, boot: str, token_hash: str) -> bool:
         """Whether this call, and no other ever, may start the attempt: it is STARTING and nobody asked it to stop."""
-        with self._database.transaction() as tx:
+        with self._database.single() as tx:
             return tx.execute(_PASS_GATE, {"row": job, "n": attempt, "where": host, "since": boot,
                                            "token": token_hash}).rowcount == 1
 

@@ -106,7 +106,7 @@ class Hub:
         mailbox = Mailbox()
         with self._lock:
             if self._last is None:
-                with self._database.reading() as tx:
+                with self._database.single() as tx:
                     self._last = events.last_number(tx)
             self._mailboxes[simulation].add(mailbox)
             if self.closing.is_set():
@@ -183,7 +183,7 @@ class Hub:
     def _fetch(self) -> None:
         """Hand out every event after the last one handed out."""
         while (last := self._last) is not None:
-            with self._database.reading() as tx:
+            with self._database.single() as tx:
                 rows = events.after(tx, last, BATCH)
             self._hand_out(rows)
             if len(rows) < BATCH:

@@ -31,7 +31,7 @@ class Key:
 
     def known(self, database: Database) -> Answer | None:
         """The answer given before, so that nothing is computed twice. InvalidSpec if it was to another request."""
-        with database.reading() as tx:
+        with database.single() as tx:
             row = idempotency.find(tx, self.owner, self.key)
         if row is None:
             return None

@@ -77,7 +77,7 @@ def admit() -> None:
     """Let only the recorder of this attempt in, and only while the attempt runs."""
     request.max_content_length = MAX_BODY
     job, attempt = _this()
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         row = attempts.for_recorder(tx, job, attempt) if attempt < 2**31 else None
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     shown = hashlib.sha256(token.strip().encode()).hexdigest()

@@ -60,11 +60,11 @@ class Templates:
         return 201, body
 
     def _newest(self, name: str) -> int | None:
-        with self._database.reading() as tx:
+        with self._database.single() as tx:
             return queries.newest_number(tx, name)
 
     def _read(self, name: str, version: int) -> Template | None:
-        with self._database.reading() as tx:
+        with self._database.single() as tx:
             row = queries.version(tx, name, version)
         if row is None:
             return None
@@ -93,7 +93,7 @@ def install(database: Database, spec: TemplateSpec) -> str:
 
 def show(database: Database, name: str, version: int | None = None) -> dict[str, Any]:
     """As the API answers it; the newest without a version. NotFound."""
-    with database.reading() as tx:
+    with database.single() as tx:
         row = queries.newest(tx, name) if version is None else queries.version(tx, name, version)
     if row is None:
         raise NotFound(f"there is no template {name}" + (f"@{version}" if version else ""))

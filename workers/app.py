@@ -1,5 +1,6 @@
 """The Celery app: `celery -A workers.app worker`, and `flower`. Reads the settings, opens nothing before a task."""
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -25,3 +26,6 @@ def doors() -> Doors:
 @setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     logs.configure(settings.log_level)
+    if settings.log_level == "INFO":  # two lines a task that name no job, while a launch waits; Flower shows the tasks
+        for logger in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(logger).setLevel(logging.WARNING)

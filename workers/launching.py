@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 def launch(doors: Doors, job: UUID) -> None:
     """Make the attempt ready, pass its gate, say go. Whoever comes second finds it there or the gate closed."""
-    with doors.connections.database.reading() as tx:
+    with doors.connections.database.single() as tx:
         row = job_by_id(tx, job)
     if row is None or row.state != State.STARTING or row.gate_passed_at is not None:
         return

@@ -4,14 +4,16 @@ from collections import Counter, defaultdict, deque
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, select, text, update
+from sqlalchemy import Connection, Row, text, update
 
 from shared.persistence.models import installation
 
 ADMISSION_LOCK = 0x51_4D_59_02
 
-# One row at least, so that one question also says whether admission is open.
+# Two statements sent as one, each with a snapshot of its own: what is live is counted after the lock was had.
+# One row at least, so that it also says whether admission is open.
 _LIVE = text("""
+    SELECT pg_advisory_xact_lock(:lock);
     SELECT installation.admission_open, live.* FROM installation LEFT JOIN (
         SELECT j.owner, j.simulation, s.max_parallel, count(*) AS jobs
         FROM jobs j JOIN simulations s ON s.id = j.simulation
@@ -43,8 +45,7 @@ _CANDIDATES = text("""
 def choose(tx: Connection, slots: int) -> list[UUID]:
     """The jobs to start now, locked until the transaction ends: by priority, then the owner with the fewest live,
     then age. One admission at a time in the whole installation, so that slots are never given twice."""
-    tx.execute(select(func.pg_advisory_xact_lock(ADMISSION_LOCK)))
-    rows = tx.execute(_LIVE).all()
+    rows = tx.execute(_LIVE, {"lock": ADMISSION_LOCK}).all()
     live = [row for row in rows if row.jobs is not None]
     free = slots - sum(row.jobs for row in live)
     if free <= 0 or not rows[0].admission_open:

@@ -1,12 +1,14 @@
 """The door to Postgres. Opened by connections; raises Unavailable when the database does not answer."""
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.event import listen
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.domain.errors import Unavailable
@@ -22,18 +24,20 @@ CONNECT_OPTIONS = {
 
 
 class Database:
-    """Two pools of connections to one Postgres: for transactions, and for reading(). Nothing is
-    opened before it is used."""
+    """Two pools of connections to one Postgres: for transactions, and for single statements. Nothing is opened before
+    it is used."""
 
     def __init__(self, url: str, *, pool_size: int, application: str) -> None:
         options: dict[str, Any] = {
-            "pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10, "pool_recycle": 900, "pool_pre_ping": True,
+            "pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10, "pool_recycle": 900,
             "pool_use_lifo": True, "executemany_mode": "values_plus_batch",
             "connect_args": CONNECT_OPTIONS | {"application_name": f"simyard-{application}"},
         }
         self._engine = create_engine(url, **options)
         # A pool of its own: switching a connection to and fro costs what leaving out BEGIN and COMMIT saves.
-        self._reader = create_engine(url, isolation_level="AUTOCOMMIT", **options)
+        self._single = create_engine(url, isolation_level="AUTOCOMMIT", **options)
+        for engine in (self._engine, self._single):
+            listen(engine, "checkout", _refuse_if_closed)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -42,9 +46,10 @@ class Database:
             yield tx
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Each statement by itself, for those that only read: without a transaction's two round trips."""
-        with self._translate_errors(), self._reader.connect() as tx:
+    def single(self) -> Iterator[Connection]:
+        """Each statement by itself, without a transaction's two round trips: for who only reads, and for the gate,
+        which is one statement."""
+        with self._translate_errors(), self._single.connect() as tx:
             yield tx
 
     @contextmanager
@@ -62,7 +67,7 @@ class Database:
     def close(self) -> None:
         """Close every idle connection."""
         self._engine.dispose()
-        self._reader.dispose()
+        self._single.dispose()
 
     @staticmethod
     @contextmanager
@@ -76,6 +81,15 @@ class Database:
             if error.connection_invalidated:
                 raise Unavailable(_first_line(error), code="database_unavailable") from error
             raise
+
+
+def _refuse_if_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Have the pool begin anew when the server has closed an idle connection, as one that was restarted has: its end
+    is there to be read then, though nothing was asked. A look costs nothing, a ping a round trip on every use."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise InvalidatePoolError("the server has closed the connection")
 
 
 def _first_line(error: Exception) -> str:

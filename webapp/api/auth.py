@@ -20,7 +20,7 @@ BAD_CREDENTIALS = Unauthenticated("there is no user with this address and passwo
 @needs(NOBODY)
 def login(body: Login) -> Response:
     """Log in with address and password."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         row = users.by_email(tx, body.email.strip().lower())
     if not matches(row.password_hash if row else None, body.password) or row is None:
         raise BAD_CREDENTIALS

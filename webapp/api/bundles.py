@@ -17,7 +17,7 @@ api = Resource("bundles", "Verified recordings")
 @needs("viewer")
 def list_bundles(query: BundleQuery) -> Response:
     """Bundles, newest first."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         items, following = queries.page(tx, caller().viewer, query.filter(), query.page())
     return answer({"items": items, "next": following})
 
@@ -26,7 +26,7 @@ def list_bundles(query: BundleQuery) -> Response:
 @needs("viewer")
 def show_bundle(path: Id) -> Response:
     """A bundle's facts: files, topics, times, problems and certificate."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         found = queries.find(tx, path.id, caller().viewer)
     if found is None:
         raise NotFound(f"there is no bundle {path.id}")
@@ -39,7 +39,7 @@ def download_file(path: BundleFilePath) -> Response:
     """One of its files, byte for byte as recorded.
 
     It is a redirect to a URL that lives a quarter of an hour."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         key = queries.file_key(tx, path.id, path.name, caller().viewer)
     if key is None:
         raise NotFound(f"there is no file {path.name} in a bundle {path.id}")

@@ -21,7 +21,7 @@ api = Resource("instances", "Single runs of a simulator")
 @needs("viewer")
 def list_instances(query: SimulationQuery) -> Response:
     """Instances, newest first. `state` is theirs, the other filters are their simulation's."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         items, following = queries.page(tx, caller().viewer, query.filter(), query.page())
     return answer({"items": items, "next": following})
 
@@ -37,7 +37,7 @@ def show_instance(path: Id) -> Response:
 @needs("operator")
 def cancel_instance(path: Id) -> Response:
     """Cancel it. Asking again changes nothing."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         row = queries.owner(tx, path.id, caller().viewer)
     if row is None:
         raise no_instance(path.id)
@@ -52,7 +52,7 @@ def no_instance(instance: UUID) -> NotFound:
 
 
 def _find(instance: UUID) -> dict[str, Any]:
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         found = queries.find(tx, instance, caller().viewer)
     if found is None:
         raise no_instance(instance)

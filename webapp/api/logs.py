@@ -27,7 +27,7 @@ def show_log(path: Id, query: LogQuery) -> Response:
     """The log of an attempt.
 
     The whole of it is a redirect when it is longer than the last 64 KiB, which are at hand for `tail` and `follow`."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         row = instances.owner(tx, path.id, caller().viewer)
         if row is None:
             raise no_instance(path.id)
@@ -67,7 +67,7 @@ def _follow(parts: Parts, job: UUID, number: int, tail: int | None) -> Iterator[
 
 def _read(parts: Parts, job: UUID, number: int) -> Any:
     try:
-        with parts.connections.database.reading() as tx:
+        with parts.connections.database.single() as tx:
             return attempts.find(tx, job, number)
     except Unavailable:  # it may be back at the next look; the reader is not cut off for it
         return None

@@ -35,7 +35,7 @@ def submit_simulation(body: SimulationSpec) -> Response:
 @needs("viewer")
 def list_simulations(query: SimulationQuery) -> Response:
     """Simulations, newest first."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         items, following = queries.page(tx, caller().viewer, query.filter(), query.page())
     return answer({"items": [_linked(item) for item in items], "next": following})
 
@@ -53,7 +53,7 @@ def show_status(path: Id) -> Response:
     """The summary to poll: state, counts and verdicts.
 
     With If-None-Match, 304 while nothing changed."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         found = queries.status(tx, path.id, caller().viewer)
     if found is None:
         raise no_simulation(path.id)
@@ -69,7 +69,7 @@ def show_status(path: Id) -> Response:
 @needs("viewer")
 def list_simulation_instances(path: Id, query: InstanceQuery) -> Response:
     """Its instances, by index."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         if queries.owner(tx, path.id, caller().viewer) is None:
             raise no_simulation(path.id)
         items, following = instance_queries.page_of_simulation(
@@ -81,7 +81,7 @@ def list_simulation_instances(path: Id, query: InstanceQuery) -> Response:
 @needs("operator")
 def cancel_simulation(path: Id) -> Response:
     """Cancel every instance that has not ended. Asking again changes nothing."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         row = queries.owner(tx, path.id, caller().viewer)
     if row is None:
         raise no_simulation(path.id)
@@ -96,7 +96,7 @@ def no_simulation(simulation: UUID) -> NotFound:
 
 
 def _find(simulation: UUID) -> dict[str, Any]:
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         found = queries.find(tx, simulation, caller().viewer)
     if found is None:
         raise no_simulation(simulation)

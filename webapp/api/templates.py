@@ -26,7 +26,7 @@ api = Resource("templates", "Recipes of simulators, named, versioned and unchang
 @needs("viewer")
 def list_templates(query: TemplateQuery) -> Response:
     """The templates, each in its newest version, newest template first."""
-    with parts().connections.database.reading() as tx:
+    with parts().connections.database.single() as tx:
         items, following = queries.page(tx, query.owner, query.name, query.page())
     return answer({"items": items, "next": following})
 

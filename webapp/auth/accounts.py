@@ -44,7 +44,7 @@ class Accounts:
 
     def read(self, user: UUID) -> Account | None:
         """The user as of now."""
-        with self._database.reading() as tx:
+        with self._database.single() as tx:
             row = users.by_id(tx, user)
         account = None if row is None else Account(row.id, row.email, row.role, row.created_at)
         if len(self._cache) >= CACHE_SIZE:

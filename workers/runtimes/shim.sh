@@ -18,25 +18,22 @@ end_with() {
     : >"$hint"
 }
 
-# Both sides of the pipe are forked before the go, which then costs little more than the program's own start. What
-# closes the pipe is the program's end; what opens it to the recorder is that there is a program.
+# All is forked before the go, which then costs little more than the program's own start. The go is said twice: to whom
+# becomes the program, and, to be read when that has ended, to whom waits for it. What opens the pipe to the recorder is
+# that there is a program; the program's end closes it.
 {
-    word=
-    read -r word <&8
-    exec 8<&-
-    if [ "$word" != go ]; then
-        end_with never_started
-        exit 0
-    fi
     # In the foreground: a background command of a shell ignores SIGINT, and so would the program.
     (
+        read -r word <&8 && [ "$word" = go ] || exit 0
         cd -P /proc/self && pid=${PWD##*/} && cd "${control%/*}" || exit 126
         echo "$pid" >"$control/main.pid"
         echo started
         unset OLDPWD
-        exec /usr/bin/setsid -- "$@" 7>&- 9>&- </dev/null >>"$control/log" 2>&1
+        exec /usr/bin/setsid -- "$@" 7>&- 8<&- 9>&- </dev/null >>"$control/log" 2>&1
     )
-    end_with "$?"
+    code=$?
+    read -r word <&8 || code=never_started
+    end_with "$code"
 } | {
     exec 8<&-
     read -r word || exit 0
