@@ -6,10 +6,15 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from hypothesis import HealthCheck, settings
 
 from shared.persistence.database import Database
 from standalone.servers import Servers
 from tests.stack import Stack
+
+# A busy machine is no fault: no test asserts a wall-clock time.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
