@@ -1,6 +1,7 @@
-"""Unpacking with a bound checked before and during: whole files (.zstd) and MCAP chunks. Used by the readers."""
+"""Unpacking with a bound checked before and during: whole files (.zstd) and chunks. Used by the readers."""
 
-from collections.abc import Iterator
+import bz2
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -14,6 +15,8 @@ from workers.bags.problems import Code, Hostile, NotARecording
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 BLOCK = limits.MIB
+# Packings of chunks that the formats know, besides none.
+MCAP_PACKINGS, BAG_PACKINGS = frozenset({"zstd", "lz4"}), frozenset({"bz2", "lz4"})
 
 
 class Broken(Exception):
@@ -89,9 +92,13 @@ def opened(path: Path, budget: int = limits.UNPACKED_BYTES) -> Iterator[Stream]:
 
 def read_magic(stream: Stream, magic: bytes, kind: str) -> None:
     """Reads past the first bytes that mark a `kind` of file. Raises NotARecording when they are others."""
-    head = stream.read(len(magic))
-    if not head and stream.damage:
-        raise NotARecording(f"it does not unpack: {stream.damage}", Code.COMPRESSION_BROKEN)
+    check_magic(stream.read(len(magic)), stream.damage, magic, kind)
+
+
+def check_magic(head: bytes, damage: str | None, magic: bytes, kind: str) -> None:
+    """The same for a `head` that was read, from a stream with `damage`."""
+    if not head and damage:
+        raise NotARecording(f"it does not unpack: {damage}", Code.COMPRESSION_BROKEN)
     if not head:
         raise NotARecording("zero bytes", Code.FILE_EMPTY)
     if head != magic:
@@ -108,9 +115,9 @@ def unpack(source: Path, target: Path, workspace: Workspace) -> str | None:
     return stream.damage
 
 
-def unpack_chunk(compression: str, data: bytes, claimed: int) -> bytes:
-    """The `claimed` bytes of an MCAP chunk. Raises Broken when it does not hold them, Hostile when it is a bomb."""
-    if compression not in ("", "zstd", "lz4"):
+def unpack_chunk(compression: str, data: bytes, claimed: int, known: frozenset[str] = MCAP_PACKINGS) -> bytes:
+    """The `claimed` bytes of a chunk. Raises Broken when it does not hold them, Hostile when it is a bomb."""
+    if compression and compression not in known:
         raise Broken(f"unknown compression {compression[:32]!r}")
     unpacked = data if compression == "" or not data else _unpack_bounded(compression, data, claimed)
     if len(unpacked) != claimed:
@@ -118,15 +125,25 @@ def unpack_chunk(compression: str, data: bytes, claimed: int) -> bytes:
     return unpacked
 
 
+def unpack_cut(compression: str, data: bytes) -> bytes:
+    """What can be had of a packed chunk of a ROS 1 bag whose end, and whose size, were never written."""
+    if compression not in BAG_PACKINGS:
+        return b""
+    try:
+        return UNPACK[compression](data, limits.RECORD_BYTES)
+    except Broken:
+        return b""
+
+
 def _unpack_bounded(compression: str, data: bytes, claimed: int) -> bytes:
-    declared = _declared_size(data) if compression == "zstd" else _declared_lz4(data)
+    declared = DECLARED[compression](data)
     # One wrong number may be a flipped bit; two that agree are no accident.
     if declared not in (None, claimed):
         raise Broken(f"claims {claimed} bytes and declares {declared}")
     if claimed > limits.RECORD_BYTES:
         raise Hostile(f"a chunk of {len(data)} bytes unpacks to {claimed}")
     # One byte more than claimed shows a lie without making room for it.
-    unpacked = (_unpack_zstd if compression == "zstd" else _unpack_lz4)(data, claimed + 1)
+    unpacked = UNPACK[compression](data, claimed + 1)
     if len(unpacked) > claimed:
         raise Hostile(f"a chunk claims {claimed} bytes and unpacks to more")
     return unpacked
@@ -152,3 +169,18 @@ def _unpack_lz4(data: bytes, most: int) -> bytes:
         return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=most))
     except RuntimeError as error:
         raise Broken(str(error)) from error
+
+
+def _unpack_bz2(data: bytes, most: int) -> bytes:
+    try:
+        return bz2.BZ2Decompressor().decompress(data, max_length=most)
+    except OSError as error:
+        raise Broken(str(error)) from error
+
+
+DECLARED: dict[str, Callable[[bytes], int | None]] = {
+    "zstd": _declared_size,
+    "lz4": _declared_lz4,
+    "bz2": lambda _: None,
+}
+UNPACK: dict[str, Callable[[bytes, int], bytes]] = {"zstd": _unpack_zstd, "lz4": _unpack_lz4, "bz2": _unpack_bz2}

@@ -8,7 +8,12 @@ READABLE_MESSAGES = frozenset({"cdr", ""})
 
 
 def is_decodable(type_name: str, encoding: str, embedded: bool) -> bool:
-    """True when messages are CDR and their type is defined in the file or known to a ROS 2 distribution."""
+    """True when messages are CDR and their type is defined in the file or known to a ROS 2 distribution.
+
+    Messages of ROS 1 need the definition in their bag: a type of that name may be another one today.
+    """
+    if encoding == "ros1":
+        return embedded
     return encoding in READABLE_MESSAGES and (embedded or spelled(type_name) in known_types())
 
 

@@ -14,9 +14,12 @@ from workers.bags.mcap import scan_mcap
 from workers.bags.metadata import Claim, read_claim
 from workers.bags.problems import Code, Hostile, NotARecording, Problems
 from workers.bags.recordings import Recording, role, storage
+from workers.bags.rosbag1 import scan_rosbag1
 from workers.bags.rows import scan_sqlite
 from workers.bags.scan import Scan, TopicScan, greatest, least
 from workers.bags.shapes import Extent, Facts, File, Reason, Storage, Topic
+
+SCANNERS = {"sqlite3": scan_sqlite, "mcap": scan_mcap, "rosbag1": scan_rosbag1}
 
 
 def facts(recording: Recording, *, scratch: Path | None = None, seconds: float = 3600) -> Facts:
@@ -53,8 +56,10 @@ def rejected(recording: Recording, reason: Reason, problems: Problems) -> Facts:
 
 
 def _gather(recording: Recording, workspace: Workspace, problems: Problems) -> Facts:
-    claim = None if recording.lone else read_claim(recording.folder, recording.files, problems)
     data = [name for name in recording.files if role(name) == "data"]
+    # ROS 1 has no metadata.yaml.
+    needs_none = recording.lone or _storage(data) == "rosbag1"
+    claim = None if needs_none else read_claim(recording.folder, recording.files, problems)
     parts = belonging(data, claim, problems)
     scans = {name: _scan(recording.folder / name, workspace, problems) for name in data}
     counted = [scans[name] for name in parts.counted]
@@ -88,7 +93,7 @@ def _scan(path: Path, workspace: Workspace, problems: Problems) -> Scan | None:
     """What one data file holds; None with a problem when it is no recording."""
     workspace.check_time()
     try:
-        return (scan_mcap if storage(path.name) == "mcap" else scan_sqlite)(path, workspace, problems)
+        return SCANNERS[storage(path.name)](path, workspace, problems)
     except NotARecording as error:
         problems.add(error.code, str(error), file=path.name)
         return None

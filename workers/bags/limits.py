@@ -21,11 +21,15 @@ METADATA_DEPTH = 20
 
 # What a recording may hold.
 TOPICS = 10_000
+# A ROS 1 bag numbers each publisher of a topic anew.
+CONNECTIONS = 100_000
 NAME_CHARACTERS = 1_024
 TABLES = 64
 
 # One row, record or chunk is held in memory, a chunk packed and unpacked at once: three of these fit MEMORY_BYTES.
 RECORD_BYTES = 256 * MIB
+# The header of a record of a ROS 1 bag: a few numbers, and at most the name of a topic.
+HEADER_BYTES = 64 * KIB
 
 # Unpacking. What goes to disk is bound more tightly than what only streams by: images of a dark world pack 10,000:1 and
 # are no bomb, which reaches 32,000:1.

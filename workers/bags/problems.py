@@ -29,6 +29,8 @@ class Code(StrEnum):
     ROW_MALFORMED = "row_malformed"  # * rows of messages whose columns do not hold what they must
     MESSAGE_WITHOUT_TOPIC = "message_without_topic"  # * messages of a topic or channel the file does not define
     TRUNCATED = "truncated"  # * the file ends before its end mark
+    NOT_CLOSED = "not_closed"  # a ROS 1 bag without an index: its recorder did not close it; all there is was read
+    UNKNOWN_BYTES = "unknown_bytes"  # bytes in a ROS 1 bag that are no record; its index accounts for every message
     TRAILING_BYTES = "trailing_bytes"  # bytes after the end mark
     RECORD_MALFORMED = "record_malformed"  # * a record whose inside does not fit its length
     RECORD_TOO_LARGE = "record_too_large"  # * a record longer than what may be held in memory

@@ -1,4 +1,4 @@
-"""What one data file was found to hold; filled by the readers of sqlite3 and mcap, read by facts and certificate."""
+"""What one data file was found to hold; filled by the readers of each storage, read by facts and certificate."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -9,7 +9,7 @@ from workers.bags.scan import Gap
 
 State = Literal["READY", "DAMAGED", "REJECTED"]
 Reason = Literal["not_a_recording", "hostile"]
-Storage = Literal["sqlite3", "mcap", "mixed"]
+Storage = Literal["sqlite3", "mcap", "rosbag1", "mixed"]
 
 
 @dataclass(frozen=True)

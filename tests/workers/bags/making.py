@@ -1,14 +1,18 @@
 """Makes recordings for the tests: sound ones, killed ones and damaged ones."""
 
+import bz2
 import hashlib
 import os
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from lz4 import frame as lz4  # type: ignore[import-untyped]
 from mcap.writer import CompressionType, Writer
 
 SCHEMA = """
@@ -65,6 +69,76 @@ def write_mcap(
             writer.add_message(channels[topic], time, os.urandom(size), time, number)
         writer.finish()  # type: ignore[no-untyped-call]
     return path
+
+
+BAG_MAGIC = b"#ROSBAG V2.0\n"
+BAG_PACKERS: dict[str, Callable[[bytes], bytes]] = {"none": bytes, "bz2": bz2.compress, "lz4": lz4.compress}
+
+
+def bag_fields(**fields: bytes) -> bytes:
+    """The fields of a header of ROS 1."""
+    return b"".join(
+        struct.pack("<I", len(name) + 1 + len(value)) + name.encode() + b"=" + value for name, value in fields.items()
+    )
+
+
+def bag_record(opcode: int, data: bytes = b"", **fields: bytes) -> bytes:
+    """A record of a ROS 1 bag."""
+    header = bag_fields(**fields, op=bytes([opcode]))
+    return struct.pack("<I", len(header)) + header + struct.pack("<I", len(data)) + data
+
+
+def u32(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def bag_header(index_at: int = 0, connections: int = 0, chunks: int = 0, **fields: bytes) -> bytes:
+    """The first record of a ROS 1 bag, which writers pad to 4096 bytes."""
+    place = struct.pack("<Q", index_at)
+    return bag_record(3, b" " * 3900, index_pos=place, conn_count=u32(connections), chunk_count=u32(chunks), **fields)
+
+
+def bag_connection(number: int, topic: str, kind: str = "std_msgs/String", definition: str = "string data") -> bytes:
+    """The record of one publisher."""
+    content = bag_fields(topic=topic.encode(), type=kind.encode(), message_definition=definition.encode())
+    return bag_record(7, content, conn=u32(number), topic=topic.encode())
+
+
+def bag_message(number: int, time: int, data: bytes = b"\4\0\0\0data") -> bytes:
+    """A message of a connection."""
+    return bag_record(2, data, conn=u32(number), time=struct.pack("<II", *divmod(time, 10**9)))
+
+
+def bag_chunk(content: bytes, compression: str = "none") -> bytes:
+    """A chunk of records."""
+    return bag_record(5, BAG_PACKERS[compression](content), compression=compression.encode(), size=u32(len(content)))
+
+
+def bag_bytes(
+    sent: Sequence[Message], *, compression: str = "none", each: int = 10, closed: bool = True, size: int = 100
+) -> bytes:
+    """A ROS 1 bag as its recorder lays it out, `each` messages a chunk; one not `closed` lacks its index."""
+    numbers = {topic: number for number, topic in enumerate(dict.fromkeys(topic for topic, _ in sent))}
+    chunks, infos, known = b"", b"", set[str]()
+    start = BAG_MAGIC + bag_header()
+    for first in range(0, len(sent), each):
+        content, counts = b"", Counter[int]()
+        for topic, time in sent[first : first + each]:
+            content += b"" if topic in known else bag_connection(numbers[topic], topic)
+            content += bag_message(numbers[topic], time, os.urandom(size))
+            known.add(topic)
+            counts[numbers[topic]] += 1
+        place = struct.pack("<Q", len(start + chunks))
+        chunks += bag_chunk(content, compression)
+        for number, count in counts.items():
+            chunks += bag_record(4, bytes(12 * count), ver=u32(1), conn=u32(number), count=u32(count))
+        pairs = b"".join(u32(number) + u32(count) for number, count in counts.items())
+        infos += bag_record(6, pairs, ver=u32(1), chunk_pos=place, count=u32(len(counts)))
+    if not closed:
+        return start + chunks
+    index = b"".join(bag_connection(number, topic) for topic, number in numbers.items()) + infos
+    header = bag_header(len(start + chunks), len(numbers), -(-len(sent) // each))
+    return BAG_MAGIC + header + chunks + index
 
 
 def write_metadata(folder: Path, files: list[str], sent: list[Message], **changes: int) -> Path:

@@ -41,6 +41,23 @@ def test_mcap_files_without_metadata_stand_alone(tmp_path: Path) -> None:
     assert all(recording.lone for recording in discover(tmp_path))
 
 
+def test_bags_of_ros_1_stand_alone_wherever_they_lie(tmp_path: Path) -> None:
+    touch(tmp_path, "a.bag", "bag/metadata.yaml", "bag/x.db3", "bag/y.bag.active", "runs/1.bag.zstd", "runs/2.mcap")
+    assert found(tmp_path) == [
+        ("a.bag", ("a.bag",)),
+        ("bag", ("metadata.yaml", "x.db3")),
+        ("bag/y.bag.active", ("y.bag.active",)),
+        ("runs/1.bag.zstd", ("1.bag.zstd",)),
+        ("runs/2.mcap", ("2.mcap",)),
+    ]
+    assert recording_at(tmp_path / "bag").files == ("metadata.yaml", "x.db3")
+
+
+def test_a_folder_of_nothing_but_bags_of_ros_1_can_be_asked_for_as_one(tmp_path: Path) -> None:
+    touch(tmp_path, "x_10.bag", "x_9.bag", "notes.txt")
+    assert recording_at(tmp_path).files == ("x_9.bag", "x_10.bag")
+
+
 def test_splits_named_after_their_folder_are_one_recording_even_without_metadata(tmp_path: Path) -> None:
     touch(tmp_path, "bag/bag_10.mcap", "bag/bag_9.mcap", "bag/bag_0.mcap")
     assert found(tmp_path) == [("bag", ("bag_0.mcap", "bag_9.mcap", "bag_10.mcap"))]
@@ -52,12 +69,17 @@ def test_recordings_inside_a_recording_are_found_too(tmp_path: Path) -> None:
 
 
 def test_a_folder_may_be_named_like_a_file(tmp_path: Path) -> None:
-    touch(tmp_path, "run.db3/run.db3_0.db3", "metadata.yaml/x.mcap")
-    assert found(tmp_path) == [("metadata.yaml/x.mcap", ("x.mcap",)), ("run.db3", ("run.db3_0.db3",))]
+    touch(tmp_path, "run.db3/run.db3_0.db3", "metadata.yaml/x.mcap", "test.bag/test.bag_0.db3", "x.bag.active/x.bag")
+    assert found(tmp_path) == [
+        ("metadata.yaml/x.mcap", ("x.mcap",)),
+        ("run.db3", ("run.db3_0.db3",)),
+        ("test.bag", ("test.bag_0.db3",)),
+        ("x.bag.active/x.bag", ("x.bag",)),
+    ]
 
 
 def test_what_is_found_can_be_found_again_at_its_location(tmp_path: Path) -> None:
-    touch(tmp_path, "bag/x.db3", "bag/y.mcap", "lone.mcap", "sub/a.mcap", "sub/b.mcap")
+    touch(tmp_path, "bag/x.db3", "bag/y.mcap", "bag/z.bag", "lone.mcap", "sub/a.mcap", "sub/b.mcap", "sub/c.bag")
     for recording in discover(tmp_path):
         assert recording_at(recording.location).files == recording.files
 
@@ -75,7 +97,7 @@ def test_links_and_special_files_are_not_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["x\n.db3", "x\\y.mcap", "x.db3-journal", "x.bag", "metadata.yml", "x.db3.zip", "\udcff.mcap"]
+    "name", ["x\n.db3", "x\\y.mcap", "x.db3-journal", "x.active", "metadata.yml", "x.db3.zip", "\udcff.mcap"]
 )
 def test_names_a_bundle_cannot_hold_are_no_members(tmp_path: Path, name: str) -> None:
     assert role(name) is None
@@ -90,6 +112,8 @@ def test_names_a_bundle_cannot_hold_are_no_members(tmp_path: Path, name: str) ->
         ("metadata.yaml.zstd", "metadata"),
         ("a?mode=rwc&x=.db3", "data"),
         ("ü.mcap.zstd", "data"),
+        ("x.bag", "data"),
+        ("x.bag.active.zstd", "data"),
         ("x.db3-shm", "sidecar"),
         ("x.db3-wal.zstd", "sidecar"),
     ],
