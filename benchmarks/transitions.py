@@ -12,7 +12,7 @@ import psycopg2
 from benchmarks.report import Figure, quantile
 from shared.domain.moves import Move, Submission
 from shared.domain.specs import Program
-from shared.domain.states import State
+from shared.domain.states import Kind, State
 from shared.lifecycle import Lifecycle
 from shared.messaging.announcer import Announcer, Work
 from shared.messaging.pubsub import PubSub, connect
@@ -84,7 +84,7 @@ def run(stack: Stack, pause_seconds: float) -> tuple[float, list[float]]:
     url = stack.ready["database_url"].replace("postgresql:", "postgresql+psycopg2:")
     database = Database(url, pool_size=WRITERS + 2, application="bench")
     announcer = Announcer(Queue(make_celery(stack.ready["redis_url"])), PubSub(connect(stack.ready["redis_url"])))
-    jobs = submit(stack, Lifecycle(database, announcer, 0))
+    jobs = submit(stack, Lifecycle(database, announcer, dict.fromkeys(Kind, 0)))
     committed: dict[str, float] = {}
 
     def note(lifecycle: Lifecycle, work: Sequence[Work]) -> None:
@@ -93,7 +93,7 @@ def run(stack: Stack, pause_seconds: float) -> tuple[float, list[float]]:
         lifecycle.settle(work)
 
     def write(mine: Sequence[UUID]) -> None:
-        lifecycle = Lifecycle(database, announcer, 0, after=lambda work: note(lifecycle, work))
+        lifecycle = Lifecycle(database, announcer, dict.fromkeys(Kind, 0), after=lambda work: note(lifecycle, work))
         for job in mine:
             lifecycle.transition_many([Move(job, 1, State.QUEUED, State.CANCELLED)], actor="bench")
             time.sleep(pause_seconds)

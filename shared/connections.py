@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from celery import Celery
 
 from shared.lifecycle import Lifecycle
-from shared.messaging.announcer import Announcer, Work
+from shared.messaging.announcer import Announcer
 from shared.messaging.pubsub import PubSub, connect
-from shared.messaging.queue import Queue, make_celery
+from shared.messaging.queue import Queue, Work, make_celery
 from shared.persistence.database import Database
 from shared.settings import Settings
 from shared.storage.store import Store

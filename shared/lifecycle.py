@@ -7,29 +7,25 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Interval, Row, Update, bindparam, func, insert, literal, select, text, update
+from sqlalchemy import Connection, Row, func, insert, select, text, update
 
 from shared.domain.errors import IllegalTransition, NotFound
-from shared.domain.moves import Move, Submission
+from shared.domain.moves import Move, NewJob, Submission
 from shared.domain.specs import Program
-from shared.domain.states import ENDED, LIVE, SUCCESS, Reason, State, check, end_of
-from shared.messaging.announcer import Announcer, Work
-from shared.messaging.queue import OVERDUE_SECONDS
-from shared.persistence import admission
-from shared.persistence.bundles import BundleRecord, register_attempt
+from shared.domain.states import LIVE, SUCCESS, Reason, State, end_of
+from shared.messaging.announcer import Announcer
+from shared.messaging.queue import Work
+from shared.persistence import admission, transitions
+from shared.persistence.bundles import BundleRecord, begin_ingest, register_attempt
 from shared.persistence.database import Database
-from shared.persistence.models import NOW, attempts, events, jobs, simulations
+from shared.persistence.models import attempts, events, jobs, simulations
 from shared.persistence.numbering import number_events
 from shared.persistence.queries import Idempotency, claim_answer
 
 log = logging.getLogger(__name__)
-
-RETRY_BACKOFF_SECONDS = (2, 10, 60)
 
 
 @dataclass(frozen=True)
@@ -57,9 +53,10 @@ class Ended:
 
 
 class Lifecycle:
-    """Opened once a process. `after` is called with the tasks due after each commit; by default it settles at once."""
+    """Opened once a process. `slots`: how many jobs of each kind may be live at once. `after` is called with the tasks
+    due after each commit; by default it settles at once."""
 
-    def __init__(self, database: Database, announcer: Announcer, slots: int,
+    def __init__(self, database: Database, announcer: Announcer, slots: Mapping[str, int],
                  after: Callable[[Sequence[Work]], None] | None = None) -> None:
         self._database = database
         self._announcer = announcer
@@ -116,13 +113,32 @@ class Lifecycle:
             {"owner": new.owner, "simulation": new.id, "state": State.QUEUED, "sets": json.dumps(new.sets),
              "queue_seconds": new.program.limits.queue_seconds})
 
+    def submit_ingest(self, new: NewJob) -> bool:
+        """Let the bundle, whose upload is complete, be looked into; False when that has been asked before."""
+        with self._database.transaction() as tx:
+            if not begin_ingest(tx, new.bundle):
+                return False
+            self._insert_job(tx, new)
+        self._after(())
+        return True
+
+    @staticmethod
+    def _insert_job(tx: Connection, new: NewJob) -> None:
+        tx.execute(insert(jobs), {
+            "id": new.id, "kind": new.kind, "owner": new.owner, "bundle": new.bundle, "parameters": new.parameters,
+            "program": new.program.model_dump(mode="json"), "seed": 0, "state": State.QUEUED})
+        tx.execute(insert(events), {
+            "job": new.id, "kind": new.kind, "owner": new.owner, "to_state": State.QUEUED,
+            "actor": f"user:{new.owner}", "attempt": 1})
+
     def admit(self) -> int:
-        """Move QUEUED jobs into the free slots, by priority, then the owner with the fewest live, then age."""
+        """Move QUEUED jobs into the free slots of their kind, by priority, then the owner with the fewest live, then
+        age."""
         with self._database.transaction() as tx:
             chosen = admission.choose(tx, self._slots)
-            admitted = tx.execute(_ADMIT, {"ids": chosen}).scalars().all() if chosen else []
+            admitted = tx.execute(transitions.ADMIT, {"ids": chosen}).all() if chosen else []
         if admitted:
-            self._after([(job, State.STARTING) for job in admitted])
+            self._after([Work(row.job, State.STARTING, row.kind) for row in admitted])
         return len(admitted)
 
     def set_admission(self, *, is_open: bool) -> None:
@@ -133,8 +149,8 @@ class Lifecycle:
     def pass_gate(self, job: UUID, attempt: int, *, host: str, boot: str, token_hash: str) -> bool:
         """Whether this call, and no other ever, may start the attempt: it is STARTING and nobody asked it to stop."""
         with self._database.single() as tx:
-            return tx.execute(_PASS_GATE, {"row": job, "n": attempt, "where": host, "since": boot,
-                                           "token": token_hash}).rowcount == 1
+            return tx.execute(transitions.PASS_GATE, {"row": job, "n": attempt, "where": host, "since": boot,
+                                                      "token": token_hash}).rowcount == 1
 
     # -- moving --------------------------------------------------------------------------------------------------
 
@@ -144,15 +160,14 @@ class Lifecycle:
         if not wanted:
             return []
         with self._database.transaction() as tx:
-            held = [(row, wanted[row.id]) for row in tx.execute(_LOCK_MANY, {"ids": list(wanted)})
+            held = [(row, wanted[row.id]) for row in tx.execute(transitions.LOCK_MANY, {"ids": list(wanted)})
                     if (row.attempt, row.state) == (wanted[row.id].attempt, wanted[row.id].old)]
             if any(move.ungated for _, move in held):
                 held = self._without_gated(tx, held)
-            self._move(tx, actor, held)
-        moved = [move for _, move in held]
-        if moved:
-            self._after([(move.job, move.new) for move in moved])
-        return moved
+            transitions.move(tx, actor, held)
+        if held:
+            self._after([Work(row.id, move.new, row.kind) for row, move in held])
+        return [move for _, move in held]
 
     @staticmethod
     def _without_gated(tx: Connection, held: Sequence[tuple[Row[Any], Move]]) -> list[tuple[Row[Any], Move]]:
@@ -169,7 +184,7 @@ class Lifecycle:
         Returns None, and writes nothing, when the attempt is not being collected any more.
         """
         with self._database.transaction() as tx:
-            rows = [row for row in self._lock(tx, jobs.c.id == end.job)
+            rows = [row for row in transitions.lock(tx, jobs.c.id == end.job)
                     if (row.attempt, row.state) == (end.attempt, State.COLLECTING)]
             if not rows:
                 return None
@@ -187,7 +202,7 @@ class Lifecycle:
         tx.execute(update(attempts).where(attempts.c.job == row.id, attempts.c.number == end.attempt)
                    .values(outcome=end.outcome, message=end.message, kept=end.kept,
                            counted=end.outcome != Reason.PREEMPTED))
-        self._move(tx, "worker", [(row, Move(row.id, row.attempt, State.COLLECTING, new, outcome=end.outcome))],
+        transitions.move(tx, "worker", [(row, Move(row.id, row.attempt, State.COLLECTING, new, outcome=end.outcome))],
                    passed=end.passed)
         return new
 
@@ -207,7 +222,7 @@ class Lifecycle:
     def cancel_job(self, job: UUID, *, actor: str) -> None:
         """Cancel one instance: at once if nothing was started, else by stopping it. Repeating it changes nothing."""
         with self._database.transaction() as tx:
-            rows = self._lock(tx, jobs.c.id == job)
+            rows = transitions.lock(tx, jobs.c.id == job)
             if not rows:
                 raise NotFound(f"no instance {job}")
             if rows[0].state in (State.SUCCEEDED, State.FAILED):
@@ -233,7 +248,7 @@ class Lifecycle:
                             "('SUCCEEDED', 'FAILED', 'CANCELLED') ORDER BY id FOR NO KEY UPDATE) held"),
                        {"simulation": simulation})
             self._cancel_queued(tx, simulation, actor)
-            work = self._cancel(tx, actor, self._lock(
+            work = self._cancel(tx, actor, transitions.lock(
                 tx, (jobs.c.simulation == simulation) & jobs.c.state.in_(LIVE)))
         self._after(work)
 
@@ -261,131 +276,10 @@ class Lifecycle:
                 moves.append((row, self._by_user(row, State.STOPPING)))
             elif state in (State.QUEUED, State.STARTING):
                 moves.append((row, self._by_user(row, State.CANCELLED)))
-        self._move(tx, actor, moves)
+        transitions.move(tx, actor, moves)
         tx.execute(update(jobs).where(jobs.c.id.in_([row.id for row in rows])).values(cancel_requested=True))
-        return [(move.job, move.new) for _, move in moves]
+        return [Work(row.id, move.new, row.kind) for row, move in moves]
 
     @staticmethod
     def _by_user(row: Row[Any], new: State) -> Move:
         return Move(row.id, row.attempt, State(row.state), new, outcome=Reason.CANCELLED_BY_USER)
-
-    # -- writing -------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _lock(tx: Connection, condition: Any) -> Sequence[Row[Any]]:
-        """The jobs, locked in the order of their ids (two that lock in different orders deadlock), with what is
-        needed to move them. Read by a second statement: one that had to wait for the lock still sees what was there
-        when it began, and a gate passed meanwhile would be missed."""
-        ids = tx.execute(select(jobs.c.id).where(condition).order_by(jobs.c.id)
-                         .with_for_update(key_share=True)).scalars().all()
-        return tx.execute(
-            select(jobs, attempts.c.gate_passed_at, simulations.c.program)
-            .join(simulations, simulations.c.id == jobs.c.simulation)
-            .outerjoin(attempts, (attempts.c.job == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
-            .where(jobs.c.id.in_(ids)).order_by(jobs.c.id)
-        ).all()
-
-    def _move(self, tx: Connection, actor: str, held: Sequence[tuple[Row[Any], Move]],
-              passed: bool | None = None) -> None:
-        """Write locked jobs' new states and their events. Grouped by move, for each kind writes other columns."""
-        for row, move in held:
-            check(State(row.state), move.new)
-        for new in {move.new for _, move in held}:
-            group = [(row, move) for row, move in held if move.new == new]
-            self._update_jobs(tx, new, group)
-            self._update_attempts(tx, new, [move for _, move in group])
-        self._insert_events(tx, actor, held, passed)
-
-    def _update_jobs(self, tx: Connection, new: State, group: Sequence[tuple[Row[Any], Move]]) -> None:
-        if new == State.QUEUED:
-            rows = [{"row": row.id, "wait": self._backoff(row, move)} for row, move in group]
-        else:
-            rows = [{"row": row.id, "result": move.outcome, "note": move.message, "code": move.exit_code}
-                    for row, move in group]
-        tx.execute(_update_to(new), rows)
-
-    @staticmethod
-    def _backoff(row: Row[Any], move: Move) -> timedelta:
-        """How long an automatic retry waits: not at all when the attempt was none of its own fault."""
-        if move.outcome in (None, Reason.PREEMPTED):
-            return timedelta()
-        return timedelta(seconds=RETRY_BACKOFF_SECONDS[min(row.attempt, len(RETRY_BACKOFF_SECONDS)) - 1])
-
-    @staticmethod
-    def _update_attempts(tx: Connection, new: State, moves: Sequence[Move]) -> None:
-        this = (attempts.c.job == bindparam("row"), attempts.c.number == bindparam("n"))
-        if new == State.RUNNING:
-            tx.execute(update(attempts).where(*this).values(started_at=NOW),
-                       [{"row": move.job, "n": move.attempt} for move in moves])
-        if new == State.COLLECTING:
-            tx.execute(update(attempts).where(*this).values(ended_at=NOW, exit_code=bindparam("code")),
-                       [{"row": move.job, "n": move.attempt, "code": move.exit_code} for move in moves])
-        if uncounted := [{"row": move.job, "n": move.attempt} for move in moves if not move.counted]:
-            tx.execute(update(attempts).where(*this).values(counted=False), uncounted)
-
-    @staticmethod
-    def _insert_events(tx: Connection, actor: str, held: Sequence[tuple[Row[Any], Move]],
-                       passed: bool | None = None) -> None:
-        if held:
-            tx.execute(insert(events), [
-                {"simulation": row.simulation, "job": row.id, "kind": row.kind, "owner": row.owner, "actor": actor,
-                 "from_state": str(move.old), "to_state": str(move.new), "attempt": move.attempt, "passed": passed,
-                 "reason": None if move.outcome == SUCCESS else move.outcome} for row, move in held])
-
-
-# Moves without a join: nothing of the attempt is asked, and one statement locks and reads.
-_LOCK_MANY = (select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
-              .order_by(jobs.c.id).with_for_update(key_share=True))
-
-
-def _columns_of(new: State) -> dict[str, Any]:
-    """What every move to this state writes."""
-    overdue = OVERDUE_SECONDS.get(new)
-    values: dict[str, Any] = {
-        "state": literal(str(new)), "version": jobs.c.version + 1, "state_since": NOW,
-        "due_at": None if overdue is None else NOW + timedelta(seconds=overdue)}
-    if new == State.STARTING:
-        values["queue_deadline"] = None
-    if new == State.RUNNING:
-        values["started_at"] = func.coalesce(jobs.c.started_at, NOW)
-    if new == State.COLLECTING:  # it may have ended before anybody saw it run
-        passed = select(attempts.c.gate_passed_at).where(
-            attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt)
-        values["started_at"] = func.coalesce(jobs.c.started_at, passed.scalar_subquery())
-    if new in ENDED:
-        values["ended_at"] = NOW
-    return values
-
-
-@cache
-def _update_to(new: State) -> Update:
-    """The statement that moves a locked job to this state; the outcome that was first stays."""
-    if new == State.QUEUED:
-        more: dict[str, Any] = {
-            "attempt": jobs.c.attempt + 1, "outcome": None, "exit_code": None, "progress": None, "passed": None,
-            "metrics": None, "message": None, "not_before": NOW + bindparam("wait", type_=Interval)}
-    else:
-        more = {"outcome": func.coalesce(jobs.c.outcome, bindparam("result")),
-                "message": func.coalesce(jobs.c.message, bindparam("note")),
-                "exit_code": func.coalesce(jobs.c.exit_code, bindparam("code"))}
-    return update(jobs).where(jobs.c.id == bindparam("row")).values(_columns_of(new) | more)
-
-
-# Every start waits for these two, so each is one statement, made once.
-_ADMITTED = (update(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.state == State.QUEUED)
-             .values(_columns_of(State.STARTING))
-             .returning(jobs.c.id, jobs.c.attempt, jobs.c.simulation, jobs.c.owner, jobs.c.kind).cte("admitted"))
-_BEGUN = (insert(attempts).from_select(["job", "number"], select(_ADMITTED.c.id, _ADMITTED.c.attempt)).cte("begun"))
-_ADMIT = (
-    insert(events).from_select(
-        ["simulation", "job", "kind", "owner", "actor", "from_state", "to_state", "attempt"],
-        select(_ADMITTED.c.simulation, _ADMITTED.c.id, _ADMITTED.c.kind, _ADMITTED.c.owner, literal("admission"),
-               literal(str(State.QUEUED)), literal(str(State.STARTING)), _ADMITTED.c.attempt))
-    .add_cte(_BEGUN).returning(events.c.job))
-_PASS_GATE = (
-    update(attempts)
-    .where(attempts.c.job.in_(
-               select(jobs.c.id).where(jobs.c.id == bindparam("row"), jobs.c.attempt == bindparam("n"),
-                                       jobs.c.state == State.STARTING).with_for_update(key_share=True)),
-           attempts.c.number == bindparam("n"), attempts.c.gate_passed_at.is_(None))
-    .values(gate_passed_at=NOW, host=bindparam("where"), boot=bindparam("since"), token_hash=bindparam("token")))

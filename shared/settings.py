@@ -43,6 +43,8 @@ class Settings(DatabaseSettings):
     execution_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     execution_memory_limit_mb: Count = 512
     max_running_instances: Annotated[int, Field(ge=0)] | None = None
+    max_running_playbacks: Annotated[int, Field(ge=0)] = 20
+    max_running_ingests: Annotated[int, Field(ge=0)] = 4
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("redis_url")
@@ -53,9 +55,10 @@ class Settings(DatabaseSettings):
         return value
 
     @cached_property
-    def slots(self) -> int:
-        """How many instances may be live at once: stated, or two for each core of this machine."""
-        return 2 * (os.cpu_count() or 1) if self.max_running_instances is None else self.max_running_instances
+    def slots(self) -> dict[str, int]:
+        """How many jobs of each kind may be live at once; instances as stated, or two for each core of this machine."""
+        instances = 2 * (os.cpu_count() or 1) if self.max_running_instances is None else self.max_running_instances
+        return {"instance": instances, "playback": self.max_running_playbacks, "ingest": self.max_running_ingests}
 
 
 class WebSettings(Settings):

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from workers.runtimes.base import Launch, Name, Observation, Recorder, Run, Seen
 
@@ -98,6 +98,9 @@ class FakeWeb:
         self.failures = 0  # so many requests are answered with 503 first
         self.over = False
         self.part_size = 16 << 20
+        self.inputs: list[dict[str, Any]] = []  # what an ingester is to fetch; urls are added
+        self.sources: dict[str, bytes] = {}  # by name, as they lie in object storage
+        self.cuts = 0  # so many answers of sources end in their middle
         self.heard = threading.Event()  # the facts have come
         self._parts: dict[str, dict[int, bytes]] = {}
         web = self
@@ -107,6 +110,30 @@ class FakeWeb:
                 self._answer()
 
             do_PUT = do_POST
+
+            def do_GET(self) -> None:
+                if self.path.startswith("/s3/"):
+                    self._serve(unquote(self.path[4:]))
+                else:
+                    self._answer()
+
+            def _serve(self, name: str) -> None:
+                content = web.sources.get(name)
+                if content is None:
+                    self.send_error(404)
+                    return
+                first = int((self.headers.get("range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
+                self.send_response(206 if first else 200)
+                self.send_header("Content-Length", str(len(content) - first))
+                self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
+                self.end_headers()
+                web.calls.append(f"{self.path} from {first}")
+                if web.cuts:
+                    web.cuts -= 1
+                    self.wfile.write(content[first:first + max(1, (len(content) - first) // 2)])
+                    self.close_connection = True
+                else:
+                    self.wfile.write(content[first:])
 
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -143,7 +170,7 @@ class FakeWeb:
             return self._put_part(where.path[4:], parse_qs(where.query), body)
         if self.over:
             return 409, b'{"code": "attempt_over"}', {}
-        return self._internal(where.path.rsplit("/", 1)[1], json.loads(body))
+        return self._internal(where.path.rsplit("/", 1)[1], json.loads(body or b"{}"))
 
     def _put_part(self, key: str, query: dict[str, list[str]], body: bytes) -> tuple[int, bytes, dict[str, str]]:
         self._parts.setdefault(key, {})[int(query["partNumber"][0])] = body
@@ -166,6 +193,8 @@ class FakeWeb:
             parts = self._parts[said["path"]]
             self.objects[said["path"]] = b"".join(parts[number] for number in sorted(parts))
             answer = {"size": len(self.objects[said["path"]])}
+        elif verb == "inputs":
+            answer = {"files": [file | {"url": f"{self.url}/s3/{quote(file['name'])}"} for file in self.inputs]}
         elif verb == "facts":
             self.facts = said
             self.heard.set()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from shared.domain.errors import Unavailable
 from shared.lifecycle import Lifecycle
-from shared.messaging.announcer import Work
+from shared.messaging.queue import Work
 
 log = logging.getLogger(__name__)
 

@@ -160,13 +160,13 @@ class Hub:
     def _hear(self, message: str) -> None:
         try:
             event = json.loads(message)
-            number, simulation = event["number"], UUID(event["simulation"])
+            number, simulation = event["number"], event["simulation"] and UUID(event["simulation"])
         except (ValueError, TypeError, KeyError):
             log.warning("not an event on our channel: %.200s", message)
             return
-        if number is None:
+        if number is None and simulation is not None:
             self._pass_on(simulation, event)
-        elif self._last is not None and number > self._last:
+        elif number is not None and self._last is not None and number > self._last:
             self._fetch()
 
     def _pass_on(self, simulation: UUID, event: dict[str, Any]) -> None:

@@ -9,8 +9,10 @@ from uuid import UUID
 from flask import Blueprint, Response, g, request
 from pydantic import Field, StringConstraints
 
-from shared.domain.errors import Conflict, FieldError
-from shared.domain.states import LIVE, State
+from shared.domain.errors import Conflict, FieldError, NotFound
+from shared.domain.states import LIVE, Kind, State
+from shared.messaging.queue import Work
+from shared.persistence.bundles import announced
 from shared.storage import keys
 from webapp import writes
 from webapp.api.resource import answer, invalid, read_body, read_json
@@ -26,6 +28,7 @@ MAX_BODY = 8 << 20
 LOG_WINDOW = 65_536
 MAX_OBJECT = 5 << 40  # S3's own limit
 LOG_PATH = "log.txt"
+FOLDERS = ("output", "derived")
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -101,6 +104,20 @@ def report(job: UUID, attempt: int) -> Response:
     return answer({"log_end": end})
 
 
+@internal.get("/inputs")
+def show_inputs(job: UUID, attempt: int) -> Response:
+    """What an ingester is to look into: the files as announced, with URLs to read them that live a quarter of an
+    hour."""
+    if g.job.kind != Kind.INGEST:
+        raise NotFound(f"job {job} has no inputs")
+    with parts().connections.database.single() as tx:
+        files = announced(tx, g.job.bundle)
+    url = parts().connections.store.source_url
+    return answer({"files": [
+        {"name": file.name, "size": file.size, "sha256": file.sha256,
+         "url": url(keys.uploaded_file(g.job.bundle, file.place))} for file in files]})
+
+
 @internal.post("/uploads")
 def begin_upload(job: UUID, attempt: int) -> Response:
     """URLs to PUT the parts of a file to."""
@@ -129,7 +146,7 @@ def put_facts(job: UUID, attempt: int) -> Response:
     with parts().connections.database.transaction() as tx:
         writes.set_facts(tx, job, attempt, request.get_data().decode())
     if g.job.state == State.COLLECTING:
-        parts().connections.lifecycle.ring([(job, State.COLLECTING)])
+        parts().connections.lifecycle.ring([Work(job, State.COLLECTING, g.job.kind)])
     return Response(status=204)
 
 
@@ -157,13 +174,14 @@ def _exact(chunk: LogChunk) -> bytes:
 
 
 def _key(job: UUID, attempt: int, path: str) -> str:
-    """Where the file lies; InvalidSpec unless it is the log or a plain path below output/."""
+    """Where the file lies; InvalidSpec unless it is the log or a plain path below output/ or derived/."""
     segments = path.split("/")
     plain = not any(segment in ("", ".", "..") for segment in segments) and path.isprintable() and "\\" not in path
     try:
         small = len(path.encode()) <= 1024
     except UnicodeEncodeError:
         small = False
-    if not (plain and small and (path == LOG_PATH or (segments[0] == "output" and len(segments) > 1))):
-        raise invalid([FieldError("path", f"must be {LOG_PATH} or output/<relative path> without dot segments")])
+    if not (plain and small and (path == LOG_PATH or (segments[0] in FOLDERS and len(segments) > 1))):
+        where = f"{LOG_PATH}, or a relative path below {' or '.join(FOLDERS)}, without dot segments"
+        raise invalid([FieldError("path", f"must be {where}")])
     return keys.attempt_prefix(job, attempt) + path

@@ -29,7 +29,7 @@ class Report:
 
     job: UUID
     attempt: int
-    simulation: UUID
+    simulation: UUID | None
     kind: str
     state: State
     progress: dict[str, Any]

@@ -4,6 +4,7 @@ Until the recorder has spoken there is nothing to do but to see that one is at w
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
@@ -12,13 +13,13 @@ from pydantic import ValidationError
 
 from shared.domain.errors import NotFound, Unavailable
 from shared.domain.specs import Program
-from shared.domain.states import SUCCESS, Reason, State
+from shared.domain.states import SUCCESS, Kind, Reason, State
 from shared.lifecycle import End
-from shared.persistence.bundles import BundleRecord, StoredObject
+from shared.persistence.bundles import BundleRecord, StoredObject, announced
 from shared.persistence.queries import JobRow, begin_salvage, job_by_id, postpone
 from shared.storage import keys
 from workers.doors import Doors
-from workers.facts import Facts, Upload
+from workers.facts import Facts, Recording, Upload
 from workers.launching import hash_of, run_of
 from workers.runtimes.base import Name, Recorder
 
@@ -86,7 +87,9 @@ def _register(doors: Doors, row: JobRow) -> None:
         log.warning("the facts of job %s are not facts: %s", row.id, error)
         _end_without_facts(doors, row, "what its recorder said could not be understood")
         return
-    ended = doors.connections.lifecycle.finish(_end(row, facts, _Verified.of(doors, row, facts)))
+    end = _end_of_ingest(doors, row, facts) if row.kind == Kind.INGEST else \
+        _end(row, facts, _Verified.of(doors, row, facts))
+    ended = doors.connections.lifecycle.finish(end)
     for key in ended.spare_keys if ended is not None else ():
         doors.connections.store.delete(key)
 
@@ -102,23 +105,60 @@ class _Verified:
     def of(cls, doors: Doors, row: JobRow, facts: Facts) -> "_Verified":
         bundles, missing = [], []
         for recording in facts.recordings:
-            objects = {file.name: _stored(doors, row, file) for file in recording.files}
-            stored = {name: found for name, found in objects.items() if found is not None}
-            if len(stored) == len(objects):
-                bundles.append(BundleRecord(recording.path, recording.model_dump(mode="json"), stored))
+            record = _record(doors, row, recording, {file.name: keys.recorded_file(row.id, row.attempt, file.path)
+                                                     for file in recording.files})
+            if record is not None:
+                bundles.append(record)
             else:
                 missing.append(recording.path)
         return cls(bundles, missing)
 
 
-def _stored(doors: Doors, row: JobRow, file: Upload) -> StoredObject | None:
+def _record(doors: Doors, row: JobRow, recording: Recording, places: Mapping[str, str]) -> BundleRecord | None:
+    """The recording with its objects; its original files lie at `places`, what was made of it where the attempt put
+    it. None unless all of them are there as they were when they were read."""
+    index = recording.index and _stored(doors, _derived(row, recording.index), recording.index)
+    stored: dict[str, StoredObject] = {}
+    for file in recording.files:
+        found = _stored(doors, _derived(row, file) if file.role == "rebuilt" else places[file.name], file)
+        if found is None or (file.etag is not None and file.etag != found.etag):
+            return None
+        stored[file.name] = found
+    return BundleRecord(recording.path, recording.model_dump(mode="json"), stored, index.key if index else None)
+
+
+def _derived(row: JobRow, file: Upload) -> str:
+    return keys.derived_file(row.id, row.attempt, file.path)
+
+
+def _stored(doors: Doors, key: str, file: Upload) -> StoredObject | None:
     """The object of an uploaded file, None unless it is there in its whole size."""
-    key = keys.recorded_file(row.id, row.attempt, file.path)
     try:
         size, etag = doors.connections.store.stat(key)
     except NotFound:
         return None
     return StoredObject(key, size, etag) if size == file.size else None
+
+
+def _end_of_ingest(doors: Doors, row: JobRow, facts: Facts) -> End:
+    """What an ingester found, when it ended well: a bundle whose files are the announced ones, or why there is none."""
+    end = End(row.id, row.attempt, row.outcome, row.message, progress=facts.progress,
+              attempt_columns=_attempt_columns(row, facts))
+    if row.outcome != SUCCESS:
+        return end
+    if facts.ingested.unsound is not None:
+        return replace(end, outcome=Reason.UPLOAD_FAILED, message=facts.ingested.unsound)
+    recording = facts.ingested.recording
+    if recording is None:
+        return replace(end, outcome=Reason.RUNTIME_ERROR, message="the ingester left nothing of what it found")
+    with doors.connections.database.single() as tx:
+        places = {file.name: keys.uploaded_file(row.bundle, file.place) for file in announced(tx, row.bundle)}
+    if places.keys() != {file.name for file in recording.files if file.role != "rebuilt"}:
+        return replace(end, outcome=Reason.RUNTIME_ERROR, message="the ingester tells of other files than announced")
+    record = _record(doors, row, recording, places)
+    if record is None:
+        return replace(end, outcome=Reason.UPLOAD_FAILED, message="its files changed while they were ingested")
+    return replace(end, outcome=recording.reason or SUCCESS, bundles=[record])
 
 
 def _attempt_columns(row: JobRow, facts: Facts) -> dict[str, object]:

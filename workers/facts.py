@@ -30,7 +30,8 @@ class Member(Upload):
     """A file of a recording, by its name in the recording's folder."""
 
     name: Path
-    role: Literal["metadata", "data", "sidecar"]
+    role: Literal["metadata", "data", "sidecar", "rebuilt"]
+    etag: Annotated[str, StringConstraints(max_length=200)] | None = None  # of the object that an ingester read
 
 
 class Topic(Checked):
@@ -52,7 +53,7 @@ class Recording(Checked):
     path: Path
     state: Literal["READY", "DAMAGED", "REJECTED"]
     reason: Literal["not_a_recording", "hostile"] | None
-    storage: Literal["sqlite3", "mcap", "mixed"] | None
+    storage: Literal["sqlite3", "mcap", "rosbag1", "mixed"] | None
     files: Annotated[tuple[Member, ...], Field(min_length=1, max_length=10_000)]
     topics: Annotated[tuple[Topic, ...], Field(max_length=20_000)]
     messages: Size
@@ -61,6 +62,7 @@ class Recording(Checked):
     duration_seconds: Finite | None
     problems: Annotated[tuple[dict[str, Any], ...], Field(max_length=1000)]
     certificate: dict[str, Any] | None = None
+    index: Upload | None = None
 
     @model_validator(mode="after")
     def _names_each_thing_once(self) -> Self:
@@ -78,6 +80,13 @@ class Result(Checked):
     metrics: Annotated[dict[Text, Finite], Field(max_length=1000)] = {}
 
 
+class Ingested(Checked):
+    """What an ingester found: a recording, or that what was uploaded is not what was announced."""
+
+    unsound: Text | None = None
+    recording: Recording | None = None
+
+
 class Log(Checked):
     """How the log ended: its bytes in all, their last part, and whether all of it was uploaded."""
 
@@ -93,13 +102,14 @@ class Facts(Checked):
     files: Annotated[tuple[Upload, ...], Field(max_length=10_000)] = ()
     problems: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
     result: Result = Result()
+    ingested: Ingested = Ingested()
     progress: dict[str, Any] | None = None
     log: Log
     usage: dict[str, Finite] = {}
 
     @model_validator(mode="after")
     def _names_each_path_once(self) -> Self:
-        paths = [file.path for recording in self.recordings for file in recording.files]
+        paths = [file.path for recording in self.recordings for file in recording.files if file.role != "rebuilt"]
         paths += [file.path for file in self.files]
         if any({"", ".", ".."} & set(path.split("/")) for path in paths):
             raise ValueError("a path leads elsewhere")

@@ -3,15 +3,18 @@
 import hashlib
 import logging
 import secrets
+import sys
 from uuid import UUID
 
 from shared.domain.specs import Program
-from shared.domain.states import State
+from shared.domain.states import Kind, State
 from shared.persistence.queries import JobRow, job_by_id
 from workers.doors import Doors
 from workers.runtimes.base import Name, Run
 
 log = logging.getLogger(__name__)
+
+OURS = {Kind.INGEST: "workers.ingester"}  # what runs for jobs that have no simulator
 
 
 def launch(doors: Doors, job: UUID) -> None:
@@ -36,8 +39,10 @@ def launch(doors: Doors, job: UUID) -> None:
 
 def run_of(row: JobRow) -> Run:
     """What a runtime needs to know of the row's present attempt, with a new token for its recorder."""
-    return Run(Name(row.id, row.attempt), Program.model_validate(row.program), row.parameters, row.seed,
-               secrets.token_urlsafe(32))
+    program = Program.model_validate(row.program)
+    if row.kind in OURS:
+        program = program.model_copy(update={"command": (sys.executable, "-P", "-m", OURS[row.kind])})
+    return Run(Name(row.id, row.attempt), row.kind, program, row.parameters, row.seed, secrets.token_urlsafe(32))
 
 
 def hash_of(token: str) -> str:

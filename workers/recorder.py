@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from workers.folders import open_folders
@@ -27,8 +28,6 @@ LARGEST_FILE = 1 << 30
 MOST_FILES = 1000
 LARGEST_RESULT = 1 << 20
 LIMIT_BYTES = 1023
-EXAMINE_SECONDS = 60.0  # and more for large recordings, at no less than this speed:
-EXAMINE_BYTES_PER_SECOND = 20 << 20
 OURS = ("progress.jsonl", "result.json")
 
 
@@ -200,6 +199,14 @@ def watch(control: Path, uplink: Uplink, guard: Guard, log: Log) -> None:
             print(f"web was not told: {error}", file=sys.stderr, flush=True)
 
 
+def ingested(control: Path) -> dict[str, Any]:
+    """What an ingester has left, as it is to be told; nothing when it left nothing."""
+    try:
+        return {"ingested": json.loads((control / "ingested.json").read_text())}
+    except (OSError, ValueError):
+        return {}
+
+
 def collect(control: Path, uplink: Uplink, guard: Guard, log: Log) -> dict[str, Any]:
     """Upload what was recorded and the log; the facts of it all."""
     output, problems = control.parent / "output", list[str]()
@@ -207,7 +214,7 @@ def collect(control: Path, uplink: Uplink, guard: Guard, log: Log) -> dict[str, 
     recordings = []
     if output.is_dir() and any(name not in OURS for name in os.listdir(output)):
         recordings = list(_recordings(output, uplink, problems))
-    taken = {file["path"] for recording in recordings for file in recording["files"]}
+    taken = {file["path"] for recording in recordings for file in recording["files"] if file["role"] != "rebuilt"}
     files = [_uploaded(uplink, output, path) for path in _other_files(output, taken, problems)]
     whole_log = log.size() > LOG_WINDOW
     if whole_log:
@@ -217,32 +224,35 @@ def collect(control: Path, uplink: Uplink, guard: Guard, log: Log) -> dict[str, 
         "progress": last_progress(output), "problems": problems[:100],
         "log": {"size": log.size(), "tail": log.tail(), "uploaded": whole_log},
         "usage": {"peak_memory_bytes": float(guard.peak_bytes)},
-    }
+    } | ingested(control)
 
 
 def _recordings(output: Path, uplink: Uplink, problems: list[str]) -> Iterator[dict[str, Any]]:
     """Examine each recording in its cage and upload its files. One that cannot be examined is kept as plain files."""
     # Loaded only here, for most small runs record nothing.
-    from workers.bags.cage import ExaminationFailed, examine  # noqa: PLC0415
+    from workers.bags.cage import ExaminationFailed  # noqa: PLC0415
     from workers.bags.problems import Hostile  # noqa: PLC0415
     from workers.bags.recordings import discover  # noqa: PLC0415
+    from workers.examination import examined  # noqa: PLC0415
 
     try:
-        for found in discover(output):
-            size = sum((found.folder / name).stat().st_size for name in found.files)
-            try:
-                facts = examine(found.location, EXAMINE_SECONDS + size / EXAMINE_BYTES_PER_SECOND)
-            except ExaminationFailed as error:
-                problems.append(f"{found.path} could not be examined: {error}"[:500])
-                continue
-            yield _with_files_uploaded(output, found.folder, found.path, facts, uplink)
+        with TemporaryDirectory(prefix="scratch-", dir=output.parent) as scratch:
+            for number, found in enumerate(discover(output)):
+                size = sum((found.folder / name).stat().st_size for name in found.files)
+                try:
+                    facts = examined(found.location, size, uplink, number, Path(scratch))
+                except ExaminationFailed as error:
+                    problems.append(f"{found.path} could not be examined: {error}"[:500])
+                    continue
+                yield _with_files_uploaded(output, found.folder, found.path, facts, uplink)
     except (Hostile, OSError) as error:
         problems.append(f"its recordings were not looked for: {error}"[:500])
 
 
 def _with_files_uploaded(
         output: Path, folder: Path, path: str, facts: dict[str, Any], uplink: Uplink) -> dict[str, Any]:
-    files = [member | _uploaded(uplink, output, (folder / member["name"]).relative_to(output).as_posix())
+    files = [member if member["role"] == "rebuilt"  # which has been
+             else member | _uploaded(uplink, output, (folder / member["name"]).relative_to(output).as_posix())
              for member in facts["files"]]
     return facts | {"name": "output" if path == "." else os.path.basename(path), "path": path, "files": files}
 

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from shared import logs
-from shared.messaging.queue import COLLECT, LAUNCH, STOP
+from shared.messaging.queue import COLLECT, INGEST, LAUNCH, PLAY, STOP
 from workers import collecting, launching, stopping
 from workers.app import app, doors
 
@@ -12,6 +12,20 @@ from workers.app import app, doors
 def launch(job: str) -> None:
     """Start the program of an admitted job."""
     with logs.ids(task=LAUNCH, job=job):
+        launching.launch(doors(), UUID(job))
+
+
+@app.task(name=INGEST)
+def ingest(job: str) -> None:
+    """Start the ingester of an admitted job."""
+    with logs.ids(task=INGEST, job=job):
+        launching.launch(doors(), UUID(job))
+
+
+@app.task(name=PLAY)
+def play(job: str) -> None:
+    """Start the player of an admitted job."""
+    with logs.ids(task=PLAY, job=job):
         launching.launch(doors(), UUID(job))
 
 

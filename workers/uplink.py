@@ -1,12 +1,13 @@
-"""A recorder's line to web: reports, uploads straight to object storage, and the facts. Standard library only, for
-every attempt starts one. Speaks with the attempt's own token and knows nothing else."""
+"""A recorder's or ingester's line to web: reports, uploads straight to object storage, and the facts. Standard library
+only, for every attempt starts one. Speaks with the attempt's own token and knows nothing else."""
 
 import hashlib
 import http.client
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
@@ -30,6 +31,10 @@ class Over(Exception):
     """The attempt is not ours to speak for any more: another has begun, or it has been ended."""
 
 
+class Gone(Exception):
+    """What is to be fetched is not there."""
+
+
 class Uplink:
     """Calls web's internal routes. `grant`: job, attempt, token, and address as {"url"} or {"endpoints": file}."""
 
@@ -45,6 +50,12 @@ class Uplink:
     def put_facts(self, facts: dict[str, Any]) -> None:
         """Tell what was found, until it is heard."""
         insist(lambda: self._call("PUT", "/facts", facts))
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """The files of the bundle that this attempt is to look into: name, size, sha256, and a url to read it."""
+        answer = insist(lambda: self._call("GET", "/inputs", None))
+        files: list[dict[str, Any]] = answer["files"]
+        return files
 
     def upload(self, path: str, file: Path) -> tuple[int, str]:
         """Upload a file to the attempt's `path`, trying until it is there; its size in bytes and its sha256 in hex.
@@ -67,10 +78,12 @@ class Uplink:
             raise Failed(f"{path} has {done['size']} bytes in object storage, not {size}")
         return size, digest.hexdigest()
 
-    def _call(self, method: str, path: str, body: dict[str, Any], timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: dict[str, Any] | None,
+              timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         url = self._base() + self._path + path
-        status, answer, _ = _request(method, url, json.dumps(body).encode(), headers, timeout)
+        content = None if body is None else json.dumps(body).encode()
+        status, answer, _ = _request(method, url, content, headers, timeout)
         said = f"web answers {status}: {answer[:200]!r}"
         if status == 401 or b'"attempt_over"' in answer:
             raise Over(said)
@@ -117,15 +130,34 @@ def _put(url: str, part: bytes) -> str:
     return headers["etag"].strip('"')
 
 
-def _request(method: str, url: str, body: bytes, headers: dict[str, str],
+def _request(method: str, url: str, body: bytes | None, headers: dict[str, str],
              timeout: float) -> tuple[int, bytes, dict[str, str]]:
+    with _asked(method, url, body, headers, timeout) as answer:
+        return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+
+
+@contextmanager
+def fetching(url: str, offset: int) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a GET of the object at `url` from byte `offset` on, to be read piece by piece. Raises Gone when
+    there is none, Failed for anything else that goes wrong, also inside the block."""
+    headers = {"Range": f"bytes={offset}-"} if offset else {}
+    with _asked("GET", url, None, headers, TIMEOUT_SECONDS) as answer:
+        if answer.status == 404:
+            raise Gone("it is not in object storage")
+        if answer.status != (206 if offset else 200):
+            raise Failed(f"object storage answers {answer.status}: {answer.read(200)!r}")
+        yield answer
+
+
+@contextmanager
+def _asked(method: str, url: str, body: bytes | None, headers: dict[str, str],
+           timeout: float) -> Iterator[http.client.HTTPResponse]:
     where = urlsplit(url)
     make = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
     connection = make(where.netloc, timeout=timeout)
     try:
         connection.request(method, url[url.index(where.netloc) + len(where.netloc):], body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+        yield connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         raise Failed(f"{where.netloc}: {error}") from error
     finally:

@@ -18,8 +18,8 @@ from shared import logs
 from shared.domain.errors import Unavailable
 from shared.domain.moves import Move
 from shared.domain.specs import Program
-from shared.domain.states import LIVE, Reason, State
-from shared.messaging.queue import OVERDUE_SECONDS
+from shared.domain.states import LIVE, OVERDUE_SECONDS, Reason, State
+from shared.messaging.queue import Work
 from shared.persistence.queries import (
     JobRow,
     hold_lease,
@@ -116,7 +116,7 @@ class Watcher:
 
     def _act(self, rows: Iterable[JobRow]) -> None:
         moves: list[Move] = []
-        rings: list[Ring] = []
+        rings: list[Work] = []
         for row in rows:
             if row.state not in LIVE:
                 continue
@@ -124,7 +124,7 @@ class Watcher:
                 case Move() as move:
                     moves.append(move)
                 case Ring() as ring:
-                    rings.append(ring)
+                    rings.append(Work(ring.job, ring.state, row.kind))
         for start in range(0, len(moves), BATCH):
             self._lifecycle.transition_many(moves[start:start + BATCH], actor="watcher")
         self._ring(rings)
@@ -145,13 +145,13 @@ class Watcher:
             return Observation(Seen.ABSENT)
         return seen
 
-    def _ring(self, rings: Sequence[Ring]) -> None:
+    def _ring(self, rings: Sequence[Work]) -> None:
         for state in {ring.state for ring in rings}:
             with self._database.transaction() as tx:
                 postpone(tx, [ring.job for ring in rings if ring.state == state],
                          timedelta(seconds=OVERDUE_SECONDS[state]))
         if rings:
-            self._lifecycle.settle([(ring.job, ring.state) for ring in rings])
+            self._lifecycle.settle(rings)
 
     # -- tidying -------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
 """What lifecycle is asked for: a submission to write, a move to carry out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from shared.domain.specs import Program
-from shared.domain.states import State
+from shared.domain.states import Kind, State
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,18 @@ class Submission:
     priority: int
     max_parallel: int | None
     sets: Sequence[tuple[dict[str, Any], int]]
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job that belongs to no simulation, on one bundle."""
+
+    id: UUID
+    kind: Kind
+    owner: UUID
+    bundle: UUID
+    program: Program
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

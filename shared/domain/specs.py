@@ -14,6 +14,8 @@ Text = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
 Argument = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,63}$")]
+Labels = Annotated[dict[Label, Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]],
+                   Field(max_length=50)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Environment = Annotated[dict[Variable, Argument], Field(max_length=100)]
 
@@ -159,8 +161,7 @@ class SimulationSpec(Spec):
     template: Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,63}(@[1-9][0-9]{0,8})?$")]
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    labels: Annotated[dict[Label, Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]],
-                      Field(max_length=50)] = {}
+    labels: Labels = {}
     parameters: dict[str, Any] = {}
     method: Literal["grid", "list"] = "grid"
     points: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None

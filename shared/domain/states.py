@@ -19,6 +19,14 @@ class State(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class Kind(StrEnum):
+    """What a job does. An instance belongs to a simulation; the others stand for themselves, on one bundle each."""
+
+    INSTANCE = "instance"
+    PLAYBACK = "playback"
+    INGEST = "ingest"
+
+
 class Reason(StrEnum):
     """Why a job did not end well; a closed set that clients may switch on."""
 
@@ -45,11 +53,25 @@ class Reason(StrEnum):
     RUNTIME_ERROR = "runtime_error"
 
 
+class BundleState(StrEnum):
+    """What has become of a recording."""
+
+    UPLOADING = "UPLOADING"
+    INGESTING = "INGESTING"
+    READY = "READY"  # every byte was read
+    DAMAGED = "DAMAGED"  # some of it cannot be read; what is whole can be
+    REJECTED = "REJECTED"  # no recording, or made to harm
+    FAILED = "FAILED"  # we could not find out
+
+
 SUCCESS = "success"  # the one outcome that is no reason
 
 # States that hold a slot, from admission until collecting is left.
 LIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING, State.COLLECTING})
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+# After how many seconds in a state its task is sent again; a message is a hint and may be lost.
+OVERDUE_SECONDS: Mapping[State, float] = {State.STARTING: 5, State.STOPPING: 5, State.COLLECTING: 10}
 
 MOVES: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.STARTING, State.CANCELLED, State.FAILED}),

@@ -2,17 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from uuid import UUID
 
 from shared.domain.errors import Unavailable
 from shared.domain.events import Event
-from shared.domain.states import State
 from shared.messaging.pubsub import PubSub
-from shared.messaging.queue import Queue
+from shared.messaging.queue import Queue, Work
 
 log = logging.getLogger(__name__)
-
-Work = tuple[UUID, State]
 
 
 class Announcer:
@@ -25,8 +21,8 @@ class Announcer:
     def send(self, work: Iterable[Work]) -> None:
         """One task a job. After the first failure the rest is left to the sweep."""
         try:
-            for job, state in work:
-                self._queue.send(job, state)
+            for each in work:
+                self._queue.send(each)
         except Unavailable as error:
             log.warning("tasks were not sent, the sweep will send them: %s", error)
 

@@ -1,7 +1,7 @@
 """The Celery side of things: which state calls for which task on which queue, and the app that all processes share."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import kombu.exceptions
@@ -9,14 +9,15 @@ from celery import Celery
 from kombu.entity import Queue as KombuQueue
 
 from shared.domain.errors import Unavailable
-from shared.domain.states import State
+from shared.domain.states import Kind, State
 
-LAUNCH, STOP, COLLECT = "simyard.launch", "simyard.stop", "simyard.collect"
+LAUNCH, PLAY, INGEST = "simyard.launch", "simyard.play", "simyard.ingest"
+STOP, COLLECT = "simyard.stop", "simyard.collect"
 
-QUEUES: Mapping[str, str] = {LAUNCH: "launch", STOP: "upkeep", COLLECT: "upkeep"}
-WORK: Mapping[State, str] = {State.STARTING: LAUNCH, State.STOPPING: STOP, State.COLLECTING: COLLECT}
-# After how many seconds in a state its task is sent again; a message is a hint and may be lost.
-OVERDUE_SECONDS: Mapping[State, float] = {State.STARTING: 5, State.STOPPING: 5, State.COLLECTING: 10}
+QUEUES: Mapping[str, str] = {LAUNCH: "launch", PLAY: "playback", INGEST: "ingest", STOP: "upkeep", COLLECT: "upkeep"}
+START: Mapping[str, str] = {Kind.INSTANCE: LAUNCH, Kind.PLAYBACK: PLAY, Kind.INGEST: INGEST}
+WORK: Mapping[State, Mapping[str, str]] = {
+    State.STARTING: START, State.STOPPING: dict.fromkeys(Kind, STOP), State.COLLECTING: dict.fromkeys(Kind, COLLECT)}
 
 CONFIG: dict[str, Any] = {
     "task_queues": [KombuQueue(name) for name in sorted(set(QUEUES.values()))],
@@ -51,6 +52,14 @@ CONFIG: dict[str, Any] = {
 }
 
 
+class Work(NamedTuple):
+    """What a commit makes due: the task that this state of a job of this kind calls for, if it calls for one."""
+
+    job: UUID
+    state: State
+    kind: str = Kind.INSTANCE
+
+
 def make_celery(redis_url: str) -> Celery:
     """The app that workers serve and that announcers send with. Connects at the first use."""
     app = Celery("simyard", broker=redis_url, set_as_current=False)
@@ -64,11 +73,12 @@ class Queue:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send(self, job: UUID, state: State) -> None:
-        """Ring for `job`; nothing for states that call for no work. Raises Unavailable when the broker is down."""
-        task = WORK.get(state)
-        if task is None:
+    def send(self, work: Work) -> None:
+        """Ring for the job; nothing for states that call for no work. Raises Unavailable when the broker is down."""
+        job, state, kind = work
+        if state not in WORK:
             return
+        task = WORK[state][kind]
         try:
             self._app.send_task(task, args=[str(job)], queue=QUEUES[task])
         except (kombu.exceptions.OperationalError, OSError) as error:

@@ -1,11 +1,13 @@
 """Chooses which queued jobs get the free slots. Called by lifecycle.admit, inside its transaction."""
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text, update
 
+from shared.domain.states import Kind
 from shared.persistence.models import installation
 
 ADMISSION_LOCK = 0x51_4D_59_02
@@ -14,7 +16,9 @@ ADMISSION_LOCK = 0x51_4D_59_02
 # One row at least, so that it also says whether admission is open.
 _LIVE = text("""
     SELECT pg_advisory_xact_lock(:lock);
-    SELECT installation.admission_open, live.* FROM installation LEFT JOIN (
+    SELECT installation.admission_open, live.*,
+           EXISTS (SELECT FROM jobs WHERE state = 'QUEUED' AND simulation IS NULL) AS others_wait
+    FROM installation LEFT JOIN (
         SELECT j.owner, j.simulation, s.max_parallel, count(*) AS jobs
         FROM jobs j JOIN simulations s ON s.id = j.simulation
         WHERE j.state IN ('STARTING', 'RUNNING', 'STOPPING', 'COLLECTING')
@@ -42,13 +46,37 @@ _CANDIDATES = text("""
 """)
 
 
-def choose(tx: Connection, slots: int) -> list[UUID]:
+# Of those that have no simulation, the oldest of the owner with the fewest live.
+_OTHERS = text("""
+    WITH live AS (SELECT owner, count(*) AS jobs FROM jobs
+                  WHERE kind = :kind AND state IN ('STARTING', 'RUNNING', 'STOPPING', 'COLLECTING') GROUP BY owner),
+         waiting AS (SELECT id, owner, created_at,
+                            row_number() OVER (PARTITION BY owner ORDER BY created_at, id) AS place
+                     FROM jobs WHERE kind = :kind AND state = 'QUEUED' AND simulation IS NULL
+                           AND (not_before IS NULL OR not_before <= clock_timestamp())),
+         first AS (SELECT w.id FROM waiting w LEFT JOIN live ON live.owner = w.owner
+                   ORDER BY w.place + coalesce(live.jobs, 0), w.created_at, w.id
+                   LIMIT greatest(0, :slots - (SELECT coalesce(sum(jobs), 0) FROM live)))
+    SELECT id FROM jobs WHERE id IN (SELECT id FROM first) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+
+def choose(tx: Connection, slots: Mapping[str, int]) -> list[UUID]:
     """The jobs to start now, locked until the transaction ends: by priority, then the owner with the fewest live,
     then age. One admission at a time in the whole installation, so that slots are never given twice."""
     rows = tx.execute(_LIVE, {"lock": ADMISSION_LOCK}).all()
-    live = [row for row in rows if row.jobs is not None]
+    if not rows[0].admission_open:
+        return []
+    chosen = _instances(tx, slots[Kind.INSTANCE], [row for row in rows if row.jobs is not None])
+    if rows[0].others_wait:
+        for kind in (Kind.INGEST, Kind.PLAYBACK):
+            chosen += tx.execute(_OTHERS, {"kind": kind, "slots": slots[kind]}).scalars().all()
+    return chosen
+
+
+def _instances(tx: Connection, slots: int, live: Sequence[Row[Any]]) -> list[UUID]:
     free = slots - sum(row.jobs for row in live)
-    if free <= 0 or not rows[0].admission_open:
+    if free <= 0:
         return []
     by_owner: Counter[UUID] = Counter()
     by_simulation: Counter[UUID] = Counter()

@@ -1,15 +1,25 @@
-"""Writes what an attempt recorded as bundles, files and topics, content held once. Called when an attempt ends."""
+"""Writes bundles: what is announced to be uploaded, and what an attempt recorded or found in an upload, as files and
+topics, content held once. Called by web for the first, when an attempt ends for the rest."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared.persistence.models import attempts, blobs, bundle_files, bundle_topics, bundles, simulations
+from shared.domain.states import BundleState, Kind
+from shared.persistence.models import (
+    attempts,
+    blobs,
+    bundle_files,
+    bundle_topics,
+    bundle_uploads,
+    bundles,
+    simulations,
+)
 
 _COLUMNS = ("name", "state", "reason", "storage", "messages", "start_ns", "end_ns", "duration_seconds", "problems",
             "certificate")
@@ -32,6 +42,38 @@ class BundleRecord:
     path: str
     facts: Mapping[str, Any]
     objects: Mapping[str, StoredObject]
+    index_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A file that is to be uploaded in parts of `part_size` bytes; its key follows from its `place`."""
+
+    name: str
+    place: int
+    size: int
+    sha256: str
+    upload_id: str
+    part_size: int
+
+
+def announce(tx: Connection, bundle: Mapping[str, Any], files: Sequence[Announced]) -> None:
+    """Write a bundle whose files are yet to be uploaded: `bundle` has id, name, owner, visibility, labels, digest."""
+    tx.execute(insert(bundles).values(state=BundleState.UPLOADING, **bundle))
+    tx.execute(insert(bundle_uploads), [{"bundle": bundle["id"]} | vars(file) for file in files])
+
+
+def announced(tx: Connection, bundle: UUID) -> list[Announced]:
+    """The files of a bundle that is not ingested yet, by place."""
+    rows = tx.execute(select(*(bundle_uploads.c[name.name] for name in fields(Announced)))
+                      .where(bundle_uploads.c.bundle == bundle).order_by(bundle_uploads.c.place))
+    return [Announced(*row) for row in rows]
+
+
+def begin_ingest(tx: Connection, bundle: UUID) -> bool:
+    """From UPLOADING to INGESTING; False when it is not UPLOADING."""
+    return tx.execute(update(bundles).where(bundles.c.id == bundle, bundles.c.state == BundleState.UPLOADING)
+                      .values(state=BundleState.INGESTING)).rowcount == 1
 
 
 def register_attempt(tx: Connection, job: Row[Any], records: Sequence[BundleRecord],
@@ -45,7 +87,7 @@ def register_attempt(tx: Connection, job: Row[Any], records: Sequence[BundleReco
         tx.execute(update(attempts).where(*this).values(columns))
     spare: list[str] = []
     for record in records:
-        spare += _register_bundle(tx, job, record)
+        spare += _fill(tx, job, record) if job.kind == Kind.INGEST else _make(tx, job, record)
     return spare
 
 
@@ -55,18 +97,35 @@ def bundle_id(job: UUID, attempt: int, path: str) -> UUID:
 
 
 def digest(files: Sequence[Mapping[str, Any]]) -> str:
-    """The sha256 over the files' names and contents: equal for equal bundles."""
-    lines = sorted(f"{file['sha256']}  {file['name']}\n" for file in files)
+    """The sha256 over the original files' names and contents: equal for equal bundles."""
+    lines = sorted(f"{file['sha256']}  {file['name']}\n" for file in files if file.get("role") != "rebuilt")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _register_bundle(tx: Connection, job: Row[Any], record: BundleRecord) -> list[str]:
-    files, identity = record.facts["files"], bundle_id(job.id, job.attempt, record.path)
+def _make(tx: Connection, job: Row[Any], record: BundleRecord) -> list[str]:
+    """The bundle of something that an instance recorded."""
+    identity = bundle_id(job.id, job.attempt, record.path)
     owner = tx.execute(select(simulations.c.owner, simulations.c.visibility, simulations.c.labels)
                        .where(simulations.c.id == job.simulation)).one()
     tx.execute(insert(bundles).values(
         id=identity, job=job.id, attempt=job.attempt, owner=owner.owner, visibility=owner.visibility,
-        labels=owner.labels, digest=digest(files), **{name: record.facts[name] for name in _COLUMNS}))
+        labels=owner.labels, digest=digest(record.facts["files"]), index_key=record.index_key,
+        **{name: record.facts[name] for name in _COLUMNS}))
+    return _insert_parts(tx, identity, record)
+
+
+def _fill(tx: Connection, job: Row[Any], record: BundleRecord) -> list[str]:
+    """What was found in the bundle that was uploaded; its name is its owner's, its digest what was announced."""
+    if tx.execute(update(bundles).where(bundles.c.id == job.bundle, bundles.c.state == BundleState.INGESTING)
+                  .values(index_key=record.index_key, **{name: record.facts[name] for name in _COLUMNS[1:]})
+                  ).rowcount == 0:
+        return []
+    tx.execute(delete(bundle_uploads).where(bundle_uploads.c.bundle == job.bundle))
+    return _insert_parts(tx, job.bundle, record)
+
+
+def _insert_parts(tx: Connection, identity: UUID, record: BundleRecord) -> list[str]:
+    files = record.facts["files"]
     # In the order of their contents: two attempts that hold the same ones in different orders deadlock.
     held = {file["name"]: _hold(tx, file["sha256"], record.objects[file["name"]])
             for file in sorted(files, key=lambda file: str(file["sha256"]))}

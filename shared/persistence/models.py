@@ -1,5 +1,6 @@
 """The tables. Migrations compare with this; lifecycle writes the states, queries read them."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import (
@@ -24,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
-from shared.domain.states import ENDED, LIVE, State
+from shared.domain.states import ENDED, LIVE, BundleState, Kind, State
 
 metadata = MetaData(naming_convention={
     "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -36,7 +37,7 @@ metadata = MetaData(naming_convention={
 NOW = func.clock_timestamp(type_=DateTime(timezone=True))
 
 
-def _one_of(column: str, values: frozenset[State] | type[State]) -> str:
+def _one_of(column: str, values: Iterable[str]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
 
 
@@ -129,8 +130,10 @@ jobs = Table(
     Column("id", UUID, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("owner", UUID, ForeignKey("users.id", ondelete="SET NULL")),
-    Column("simulation", UUID, ForeignKey("simulations.id", ondelete="CASCADE"), nullable=False),
-    Column("index", Integer, nullable=False),
+    Column("simulation", UUID, ForeignKey("simulations.id", ondelete="CASCADE")),  # of instances alone
+    Column("index", Integer),
+    Column("bundle", UUID, ForeignKey("bundles.id", ondelete="CASCADE", use_alter=True)),  # what the others work on
+    Column("program", JSONB(none_as_null=True)),  # of those that have no simulation to say it
     Column("parameters", JSONB, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
@@ -152,9 +155,14 @@ jobs = Table(
     _moment("started_at"),
     _moment("ended_at"),
     UniqueConstraint("simulation", "index"),
-    CheckConstraint("kind IN ('instance')", name="kind"),
+    CheckConstraint(_one_of("kind", Kind), name="kind"),
+    CheckConstraint("CASE WHEN kind = 'instance' THEN simulation IS NOT NULL AND index IS NOT NULL AND bundle IS NULL AND "
+                    "program IS NULL ELSE simulation IS NULL AND index IS NULL AND bundle IS NOT NULL AND "
+                    "program IS NOT NULL END", name="belongs"),
     CheckConstraint(_one_of("state", State), name="state"),
     Index("ix_jobs_queued", "simulation", "index", postgresql_where=text("state = 'QUEUED'")),
+    Index("ix_jobs_waiting", "kind", "created_at", postgresql_where=text("state = 'QUEUED' AND simulation IS NULL")),
+    Index("ix_jobs_bundle", "bundle", postgresql_where=text("bundle IS NOT NULL")),
     Index("ix_jobs_live", "id", postgresql_where=text(_one_of("state", LIVE))),
     Index("ix_jobs_queue_deadline", "queue_deadline",
           postgresql_where=text("state = 'QUEUED' AND queue_deadline IS NOT NULL")),
@@ -189,7 +197,7 @@ events = Table(
     "events", metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=True),
     Column("number", BigInteger, unique=True),  # dense and in commit order; null until number_events has seen it
-    Column("simulation", UUID, ForeignKey("simulations.id", ondelete="CASCADE"), nullable=False),
+    Column("simulation", UUID, ForeignKey("simulations.id", ondelete="CASCADE")),
     Column("job", UUID, ForeignKey("jobs.id", ondelete="CASCADE")),
     Column("kind", Text, nullable=False),
     Column("owner", UUID),
@@ -229,15 +237,17 @@ bundles = Table(
     Column("reason", Text),
     Column("digest", Text, nullable=False),
     Column("storage", Text),
-    Column("messages", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False, server_default=text("0")),
     Column("start_ns", BigInteger),
     Column("end_ns", BigInteger),
     Column("duration_seconds", Float),
-    Column("problems", JSONB, nullable=False),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'")),
     Column("certificate", JSONB),
+    Column("index_key", Text),  # the sidecar index in object storage, null when nothing of it can be read
     _moment("created_at", now=True),
-    CheckConstraint("state IN ('READY', 'DAMAGED', 'REJECTED')", name="state"),
+    CheckConstraint(_one_of("state", BundleState), name="state"),
     Index("ix_bundles_job", "job"),
+    Index("ix_bundles_digest", "digest"),
     Index("ix_bundles_newest", text("created_at DESC"), text("id DESC")),
 )
 
@@ -249,6 +259,17 @@ bundle_files = Table(
     Column("sha256", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("role", Text, nullable=False),
+)
+
+bundle_uploads = Table(  # what was announced; gone once the bundle has its files
+    "bundle_uploads", metadata,
+    Column("bundle", UUID, ForeignKey("bundles.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("upload_id", Text, nullable=False),
+    Column("part_size", BigInteger, nullable=False),
 )
 
 bundle_topics = Table(

@@ -82,7 +82,7 @@ def _derive_simulations(tx: Connection, rows: Sequence[Row[Any]]) -> list[Event]
     """Apply the numbered moves to the counts; a simulation whose state changes by it gets an event of its own."""
     moves: dict[UUID, list[Row[Any]]] = defaultdict(list)
     for row in rows:
-        if row.job is not None:
+        if row.job is not None and row.simulation is not None:
             moves[row.simulation].append(row)
     touched = tx.execute(_TOUCHED, {"ids": list(moves)}).all()
     if not touched:

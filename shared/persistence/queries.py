@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared.domain.errors import InvalidSpec
@@ -15,13 +16,14 @@ from shared.persistence.models import NOW, attempts, idempotency_keys, jobs, lea
 
 IDEMPOTENCY_KEY_LIFE = timedelta(hours=24)
 
-JobRow = Row[Any]  # a job, its simulation's program, its present attempt, and the database's `now`
+JobRow = Row[Any]  # a job, its program, its present attempt, and the database's `now`
 
+PROGRAM = func.coalesce(jobs.c.program, simulations.c.program, type_=JSONB).label("program")
 _JOBS = (
-    select(jobs, simulations.c.program, NOW.label("now"),
+    select(*(column for column in jobs.c if column is not jobs.c.program), PROGRAM, NOW.label("now"),
            attempts.c.gate_passed_at, attempts.c.host, attempts.c.boot, attempts.c.salvages,
            attempts.c.started_at.label("attempt_started_at"))
-    .join(simulations, simulations.c.id == jobs.c.simulation)
+    .outerjoin(simulations, simulations.c.id == jobs.c.simulation)
     .outerjoin(attempts, (attempts.c.job == jobs.c.id) & (attempts.c.number == jobs.c.attempt)))
 _JOB = _JOBS.add_columns(attempts.c.facts).where(jobs.c.id == bindparam("row"))
 

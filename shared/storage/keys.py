@@ -13,6 +13,16 @@ def recorded_file(job: UUID, attempt: int, path: str) -> str:
     return f"{attempt_prefix(job, attempt)}output/{path}"
 
 
+def derived_file(job: UUID, attempt: int, path: str) -> str:
+    """Something that a recorder or ingester made of a recording: an index, a rebuilt metadata.yaml."""
+    return f"{attempt_prefix(job, attempt)}derived/{path}"
+
+
+def uploaded_file(bundle: UUID, place: int) -> str:
+    """The file of an uploaded bundle, by its place among those announced: its name is not ours."""
+    return f"uploads/{bundle}/{place}"
+
+
 def log(job: UUID, attempt: int) -> str:
     """The attempt's whole log."""
     return f"{attempt_prefix(job, attempt)}log.txt"

@@ -1,7 +1,7 @@
 """The S3 bucket: multipart uploads, presigned URLs, sizes. Only plain S3 calls, so any S3 server will do."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
@@ -26,6 +26,16 @@ class Multipart:
     upload_id: str
     part_size: int
     urls: list[str]
+
+
+def part_size_of(size: int) -> int:
+    """In parts of how many bytes an object is uploaded: at most a thousand of them."""
+    return max(PART_SIZE, -(-size // 1000))
+
+
+def parts_of(size: int, part_size: int) -> int:
+    """How many parts that makes; an empty object has one empty part."""
+    return max(1, -(-size // part_size))
 
 
 class Store:
@@ -53,17 +63,41 @@ class Store:
                         raise
 
     def begin(self, key: str, size: int) -> Multipart:
-        """Begin a multipart upload of `size` bytes (an empty object has one empty part) and sign its parts."""
-        part_size = max(PART_SIZE, -(-size // 1000))
-        with _translate_errors():
-            upload_id = self._client._create_multipart_upload(
-                self.bucket, key, {"Content-Type": "application/octet-stream"})
-        parts = max(1, -(-size // part_size))
-        urls = [self._client.get_presigned_url(
-            "PUT", self.bucket, key, expires=URL_LIFE,
-            extra_query_params={"partNumber": str(number), "uploadId": upload_id})
-            for number in range(1, parts + 1)]
+        """Begin a multipart upload of `size` bytes and sign its parts, for who is inside."""
+        upload_id, part_size = self.create(key), part_size_of(size)
+        urls = [self._part_url(self._client, key, upload_id, number)
+                for number in range(1, parts_of(size, part_size) + 1)]
         return Multipart(upload_id, part_size, urls)
+
+    def create(self, key: str) -> str:
+        """Begin a multipart upload; its id."""
+        with _translate_errors():
+            return self._client._create_multipart_upload(
+                self.bucket, key, {"Content-Type": "application/octet-stream"})
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Forget a multipart upload and its parts; one that is over already is as good."""
+        with suppress(NotFound), _translate_errors():
+            self._client._abort_multipart_upload(self.bucket, key, upload_id)
+
+    def part_url(self, key: str, upload_id: str, number: int) -> str:
+        """A URL that lets anyone PUT this part for a quarter of an hour."""
+        return self._part_url(self._signer, key, upload_id, number)
+
+    def _part_url(self, signer: Minio, key: str, upload_id: str, number: int) -> str:
+        return signer.get_presigned_url("PUT", self.bucket, key, expires=URL_LIFE,
+                                        extra_query_params={"partNumber": str(number), "uploadId": upload_id})
+
+    def parts(self, key: str, upload_id: str) -> dict[int, tuple[int, str]]:
+        """The parts that are there: number -> size in bytes, etag. NotFound when the upload is over or unknown."""
+        found, marker = dict[int, tuple[int, str]](), None
+        while True:
+            with _translate_errors():
+                page = self._client._list_parts(self.bucket, key, upload_id, part_number_marker=marker)
+            found |= {part.part_number: (part.size or 0, part.etag) for part in page.parts}
+            marker = page.next_part_number_marker
+            if not page.is_truncated or not marker:
+                return found
 
     def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> int:
         """Put the parts together; the object's size in bytes. Doing it twice is as good as once."""
@@ -97,6 +131,10 @@ class Store:
             for item in self._client.list_objects(self.bucket, prefix, recursive=True):
                 if item.object_name:
                     yield item.object_name
+
+    def source_url(self, key: str) -> str:
+        """A URL that lets one who is inside GET the object for a quarter of an hour."""
+        return self._client.presigned_get_object(self.bucket, key, expires=URL_LIFE)
 
     def download_url(self, key: str, name: str, *, content_type: str = "application/octet-stream") -> str:
         """A URL that lets anyone GET the object for a quarter of an hour, as a file called `name`."""

@@ -108,7 +108,7 @@ def test_tasks_sent_are_tasks_served(monkeypatch: pytest.MonkeyPatch) -> None:
     served, queues = (set(part.split()) for part in done.stdout.split("|"))
     from shared.messaging.queue import QUEUES, WORK
 
-    assert served == set(QUEUES) == set(WORK.values())
+    assert served == set(QUEUES) == {task for tasks in WORK.values() for task in tasks.values()}
     assert queues == set(QUEUES.values())
 
 

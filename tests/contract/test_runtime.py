@@ -34,7 +34,7 @@ def clear(runtime: LocalRuntime) -> None:
 
 
 def run(*command: str) -> Run:
-    return Run(Name(uuid4(), 1), Program(command=command), {}, 1, "token")
+    return Run(Name(uuid4(), 1), "instance", Program(command=command), {}, 1, "token")
 
 
 def started(runtime: Runtime, *command: str) -> Name:
@@ -118,7 +118,7 @@ def test_what_does_not_exist_is_absent_and_can_be_stopped_killed_and_removed(run
     runtime.kill(name)
     runtime.remove(name)
     assert runtime.observe(name).seen == Seen.ABSENT
-    assert not runtime.salvage(Run(name, Program(command=("x",)), {}, 1, "token"))
+    assert not runtime.salvage(Run(name, "instance", Program(command=("x",)), {}, 1, "token"))
 
 
 def test_names_are_those_of_what_is_there(runtime: Runtime) -> None:

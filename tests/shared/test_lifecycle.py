@@ -16,9 +16,9 @@ from shared.domain.errors import IllegalTransition, InvalidSpec, NotFound, Unava
 from shared.domain.events import Event
 from shared.domain.moves import Move, Submission
 from shared.domain.specs import Program, Retry
-from shared.domain.states import ENDED, LIVE, MOVES, SUCCESS, State, derive
+from shared.domain.states import ENDED, LIVE, MOVES, SUCCESS, Kind, State, derive
 from shared.lifecycle import End, Lifecycle
-from shared.messaging.announcer import Work
+from shared.messaging.queue import Work
 from shared.persistence.bundles import BundleRecord
 from shared.persistence.database import Database
 from shared.persistence.models import attempts, events, installation, jobs, simulations, users
@@ -45,7 +45,7 @@ class World:
     def __init__(self, database: Database, slots: int = 4) -> None:
         self.database = database
         self.told = FakeAnnouncer()
-        self.lifecycle = Lifecycle(database, self.told, slots)  # type: ignore[arg-type]
+        self.lifecycle = Lifecycle(database, self.told, dict.fromkeys(Kind, slots))  # type: ignore[arg-type]
         self.user = self.add_user()
 
     def add_user(self) -> UUID:
@@ -150,7 +150,7 @@ def test_a_life_that_goes_well(world: World) -> None:
 def test_each_state_calls_for_at_most_one_task(world: World) -> None:
     job = world.collecting()
     world.finish(job)
-    assert [state for told, state in world.told.sent if told == job] == [
+    assert [work.state for work in world.told.sent if work.job == job] == [
         State.STARTING, State.RUNNING, State.COLLECTING]
 
 
@@ -468,7 +468,7 @@ def test_numbers_are_dense_and_in_order_whoever_writes(world: World) -> None:
 
 
 def test_what_a_crash_left_unnumbered_is_healed_by_the_next(world: World) -> None:
-    crashing = Lifecycle(world.database, world.told, 4, after=lambda work: None)  # type: ignore[arg-type]
+    crashing = Lifecycle(world.database, world.told, dict.fromkeys(Kind, 4), after=lambda work: None)  # type: ignore[arg-type]
     first = world.simulation(world.submit(2))
     crashing.cancel_simulation(first.id, actor="test")
     assert world.simulation(first.id).state == "QUEUED"
@@ -479,7 +479,7 @@ def test_what_a_crash_left_unnumbered_is_healed_by_the_next(world: World) -> Non
 
 def test_who_finds_somebody_waiting_leaves_the_numbering_to_him(world: World) -> None:
     simulation = world.jobs(world.submit())[0].simulation
-    crashing = Lifecycle(world.database, world.told, 4, after=lambda work: None)  # type: ignore[arg-type]
+    crashing = Lifecycle(world.database, world.told, dict.fromkeys(Kind, 4), after=lambda work: None)  # type: ignore[arg-type]
     with world.database.transaction() as numbering:
         numbering.execute(select(func.pg_advisory_xact_lock(NUMBERING_LOCK)))
         waiting = threading.Thread(target=number_events, args=(world.database,))
@@ -538,7 +538,7 @@ STEPS = st.lists(st.tuples(
 def test_whatever_happens_the_history_is_legal_and_the_counts_are_right(
         migrated_database: Database, steps: list[tuple[str, int]]) -> None:
     world = World(migrated_database)
-    crashing = Lifecycle(world.database, world.told, 4, after=lambda work: None)  # type: ignore[arg-type]
+    crashing = Lifecycle(world.database, world.told, dict.fromkeys(Kind, 4), after=lambda work: None)  # type: ignore[arg-type]
     mine = [world.submit(2)]
     for step, pick in steps:
         lifecycle = crashing if step == "crash" else world.lifecycle

@@ -6,7 +6,7 @@ import pytest
 
 from shared.domain.errors import Unavailable
 from shared.domain.states import State
-from shared.messaging.announcer import Work
+from shared.messaging.queue import Work
 from webapp.bell import Bell
 
 
@@ -32,7 +32,7 @@ class FakeLifecycle:
         if not self.to_admit:
             return 0
         self.to_admit -= 1
-        self.bell.ring([(uuid4(), State.STARTING)])
+        self.bell.ring([Work(uuid4(), State.STARTING)])
         return 1
 
     def settle(self, work: Sequence[Work] = ()) -> None:

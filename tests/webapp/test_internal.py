@@ -11,6 +11,7 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from shared.domain.states import Reason, State
+from shared.messaging.queue import Work
 from shared.persistence.models import attempts, jobs
 from tests.waiting import until
 from tests.webapp.web import User, Web, problem
@@ -252,4 +253,4 @@ def test_facts_ring_when_they_are_waited_for(web: Web, recorder: Recorder, monke
     assert rung == []
     web.move(recorder.job, State.RUNNING, State.COLLECTING, outcome="success")
     recorder.say("facts", {}, 204, "PUT")
-    assert rung == [(recorder.job, State.COLLECTING)]
+    assert rung == [Work(recorder.job, State.COLLECTING)]

@@ -40,7 +40,7 @@ class Workshop(World):
         self.doors = Doors(connections, self.runtime)
 
     def sent(self, job: UUID) -> list[str]:
-        return [str(state) for told, state in self.told.sent if told == job]
+        return [str(work.state) for work in self.told.sent if work.job == job]
 
 
 @pytest.fixture

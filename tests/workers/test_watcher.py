@@ -135,7 +135,7 @@ def test_what_a_job_does_not_want_is_killed_then_forgotten(workshop: Workshop) -
 
 def test_what_no_row_knows_is_put_aside_and_never_deleted(workshop: Workshop) -> None:
     stranger = Name(uuid4(), 1)
-    workshop.runtime.start(Run(stranger, Program(command=("wait",)), {}, 1, "t"))
+    workshop.runtime.start(Run(stranger, "instance", Program(command=("wait",)), {}, 1, "t"))
     Watcher(workshop.doors).sweep()
     assert workshop.runtime.quarantined == [stranger]
 

@@ -1,12 +1,26 @@
 """/bundles: what was recorded."""
 
+from typing import Any
+from uuid import UUID
+
 from flask import Response
 
 from shared.domain.errors import NotFound
+from shared.domain.states import BundleState
+from webapp import uploads
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
-from webapp.api.schemas.bundles import Bundle, BundleFilePath, BundleList, BundleQuery
+from webapp.api.schemas.bundles import (
+    Announcement,
+    Bundle,
+    BundleFilePath,
+    BundleList,
+    BundleQuery,
+    Ingest,
+    Ticket,
+)
 from webapp.auth.permissions import caller, needs
+from webapp.idempotency import key_of_request
 from webapp.parts import parts
 from webapp.queries import bundles as queries
 
@@ -31,6 +45,47 @@ def show_bundle(path: Id) -> Response:
     if found is None:
         raise NotFound(f"there is no bundle {path.id}")
     return answer(found)
+
+
+@api.post("/bundles", responses={201: Ticket, 200: Ticket, 413: PROBLEM})
+@needs("operator")
+def announce_bundle(body: Announcement) -> Response:
+    """Begin to upload a recording: PUT each part to its URL, then complete.
+
+    When a bundle that the caller may read has the very content already, that is the answer, and nothing is uploaded."""
+    key = key_of_request(caller().id, body)
+    status, made = uploads.begin(parts(), body, caller().id, caller().viewer, key)
+    return answer(made, status, {"Location": f"{parts().settings.api_str}/bundles/{made['id']}"})
+
+
+@api.get("/bundles/<uuid:id>/uploads", responses={200: Ticket, 404: PROBLEM})
+@needs("operator")
+def list_missing_parts(path: Id) -> Response:
+    """The parts that are not there yet, with fresh URLs."""
+    row = _own(path.id)
+    return answer(uploads.missing(parts(), path.id, row.state))
+
+
+@api.post("/bundles/<uuid:id>/complete", responses={202: Ingest, 200: Ingest, 404: PROBLEM, 409: PROBLEM})
+@needs("operator")
+def complete_bundle(path: Id) -> Response:
+    """All parts are there: put them together and look into the recording.
+
+    Asking again says how far that is."""
+    row = _own(path.id)
+    begun = row.state == BundleState.UPLOADING and uploads.complete(parts(), path.id, row.owner or caller().id)
+    with parts().connections.database.single() as tx:
+        return answer(queries.ingest(tx, path.id), 202 if begun else 200)
+
+
+def _own(bundle: UUID) -> Any:
+    """(owner, state) of the bundle: the caller's own, or any for an admin."""
+    with parts().connections.database.single() as tx:
+        row = queries.owner(tx, bundle, caller().viewer)
+    if row is None:
+        raise NotFound(f"there is no bundle {bundle}")
+    caller().must_own(row.owner, f"bundle {bundle}")
+    return row
 
 
 @api.get("/bundles/<uuid:id>/files/<name>", responses={302: None, 404: PROBLEM})

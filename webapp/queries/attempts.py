@@ -21,9 +21,10 @@ def find(tx: Connection, job: UUID, attempt: int) -> Row[Any] | None:
 
 
 def for_recorder(tx: Connection, job: UUID, attempt: int) -> Row[Any] | None:
-    """token_hash of the attempt, with id, simulation, kind, state and attempt (the present one) of its job."""
+    """token_hash of the attempt, with id, simulation, bundle, kind, state and attempt (the present one) of its job."""
     return tx.execute(
-        select(attempts.c.token_hash, jobs.c.id, jobs.c.simulation, jobs.c.kind, jobs.c.state, jobs.c.attempt)
+        select(attempts.c.token_hash, jobs.c.id, jobs.c.simulation, jobs.c.bundle, jobs.c.kind, jobs.c.state,
+               jobs.c.attempt)
         .join(jobs, jobs.c.id == attempts.c.job)
         .where(attempts.c.job == job, attempts.c.number == attempt)).first()
 

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, select
 
 from shared.domain.events import rfc3339
-from shared.persistence.models import bundle_files, bundle_topics, bundles
+from shared.domain.states import BundleState, Kind
+from shared.persistence.models import bundle_files, bundle_topics, bundle_uploads, bundles, jobs
 from webapp.queries.paging import Page, newest_first, visible
 
 
@@ -44,6 +45,29 @@ def page(tx: Connection, viewer: UUID | None, wanted: Filter, page: Page) -> tup
     return _resources(tx, rows), following
 
 
+def owner(tx: Connection, bundle: UUID, viewer: UUID | None) -> Row[Any] | None:
+    """(owner, state) of the bundle, if the viewer may see it."""
+    return tx.execute(select(bundles.c.owner, bundles.c.state)
+                      .where(bundles.c.id == bundle, visible(bundles, viewer))).first()
+
+
+def held(tx: Connection, digest: str, viewer: UUID | None) -> Row[Any] | None:
+    """(id, state) of the oldest usable bundle with this content that the viewer may see."""
+    return tx.execute(
+        select(bundles.c.id, bundles.c.state)
+        .where(bundles.c.digest == digest, bundles.c.state.in_((BundleState.READY, BundleState.DAMAGED)),
+               visible(bundles, viewer))
+        .order_by(bundles.c.created_at, bundles.c.id).limit(1)).first()
+
+
+def ingest(tx: Connection, bundle: UUID) -> dict[str, Any]:
+    """The bundle's state, and the job that looks or looked into it (null before there is one)."""
+    state = tx.execute(select(bundles.c.state).where(bundles.c.id == bundle)).scalar_one()
+    job = tx.execute(select(jobs.c.id).where(jobs.c.bundle == bundle, jobs.c.kind == Kind.INGEST)
+                     .order_by(jobs.c.created_at.desc()).limit(1)).scalar()
+    return {"bundle": str(bundle), "job": job and str(job), "state": state}
+
+
 def file_key(tx: Connection, bundle: UUID, name: str, viewer: UUID | None) -> str | None:
     """Where the file lies in the bucket, if there is one and the viewer may see its bundle."""
     return tx.execute(
@@ -59,6 +83,10 @@ def _resources(tx: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]
         for file in tx.execute(select(bundle_files).where(bundle_files.c.bundle.in_(wanted))
                                .order_by(bundle_files.c.name)):
             files[file.bundle].append({"name": file.name, "size": file.size, "sha256": file.sha256, "role": file.role})
+        for file in tx.execute(select(bundle_uploads).where(bundle_uploads.c.bundle.in_(wanted))
+                               .order_by(bundle_uploads.c.name)):
+            files[file.bundle].append({"name": file.name, "size": file.size, "sha256": file.sha256,
+                                       "role": "announced"})
         for topic in tx.execute(select(bundle_topics).where(bundle_topics.c.bundle.in_(wanted))
                                 .order_by(bundle_topics.c.name, bundle_topics.c.type)):
             topics[topic.bundle].append(

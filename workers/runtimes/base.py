@@ -36,6 +36,7 @@ class Run:
     """What start() needs to know of an attempt. `token` lets its recorder speak for it, and for nothing else."""
 
     name: Name
+    kind: str
     program: Program
     parameters: dict[str, Any]
     seed: int

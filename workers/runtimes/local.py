@@ -116,7 +116,8 @@ class LocalRuntime:
 
     def _write_grant(self, run: Run, control: Path) -> None:
         """What the recorder may know: where web is, its token, and the limits it holds the program to."""
-        grant = {"job": str(run.name.job), "attempt": run.name.attempt, "token": run.token, "address": self._address,
+        grant = {"job": str(run.name.job), "attempt": run.name.attempt, "kind": run.kind, "token": run.token,
+                 "address": self._address,
                  "memory_mb": run.program.resources.memory_mb, "disk_mb": run.program.resources.disk_mb}
         part = control / "grant.part"
         _write(part, json.dumps(grant), mode=0o600)

@@ -6,10 +6,10 @@ import pytest
 
 from shared.domain.errors import Unavailable
 from shared.domain.events import Event
-from shared.domain.states import State
+from shared.domain.states import OVERDUE_SECONDS, State
 from shared.messaging.announcer import Announcer
 from shared.messaging.pubsub import PubSub, connect
-from shared.messaging.queue import OVERDUE_SECONDS, QUEUES, WORK, Queue, make_celery
+from shared.messaging.queue import QUEUES, WORK, Queue, Work, make_celery
 
 NOBODY = "redis://127.0.0.1:9/0"
 
@@ -31,17 +31,17 @@ def test_every_state_that_calls_for_work_is_rung_for_again() -> None:
 
 def test_a_broker_that_is_down_is_unavailable() -> None:
     with pytest.raises(Unavailable):
-        Queue(make_celery(NOBODY)).send(uuid4(), State.STARTING)
+        Queue(make_celery(NOBODY)).send(Work(uuid4(), State.STARTING))
 
 
 def test_a_state_that_calls_for_no_work_sends_nothing() -> None:
-    Queue(make_celery(NOBODY)).send(uuid4(), State.SUCCEEDED)
+    Queue(make_celery(NOBODY)).send(Work(uuid4(), State.SUCCEEDED))
 
 
 def test_telling_never_fails_its_caller(caplog: pytest.LogCaptureFixture) -> None:
     from datetime import UTC, datetime
 
     announcer = Announcer(Queue(make_celery(NOBODY)), PubSub(connect(NOBODY)))
-    announcer.send([(uuid4(), State.STARTING)])
+    announcer.send([Work(uuid4(), State.STARTING)])
     announcer.publish([Event(1, uuid4(), None, "simulation", State.QUEUED, None, datetime.now(UTC), None)])
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]

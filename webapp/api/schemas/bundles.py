@@ -1,15 +1,23 @@
 """Bundles: the facts of a recording."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, field_validator, model_validator
 
-from webapp.api.schemas.base import Output, PageQuery
+from shared.domain.specs import Labels
+from shared.domain.states import BundleState
+from webapp.api.schemas.base import Input, Output, PageQuery
 from webapp.api.schemas.simulations import LabelFilter, labels_of
 from webapp.queries.bundles import Filter
 
-BundleState = Literal["READY", "DAMAGED", "REJECTED"]
+# metadata.yaml or a data file, each possibly packed; any printable name of one segment.
+FILE_NAME = (r"^[^\x00-\x1f\x7f-\x9f/\\]*?"
+             r"(^metadata\.yaml|\.db3|\.db3-wal|\.db3-shm|\.mcap|\.bag|\.bag\.active)(\.zstd)?$")
+DATA_NAME = re.compile(r"\.(db3|mcap|bag|bag\.active)(\.zstd)?$")
+MOST_FILES = 1000
+MOST_BYTES = 5 << 40  # S3's own limit
 
 
 class BundleFilePath(BaseModel):
@@ -17,6 +25,70 @@ class BundleFilePath(BaseModel):
 
     id: UUID
     name: str
+
+
+class AnnouncedFile(Input):
+    """A file that is to be uploaded."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=FILE_NAME)]
+    size: Annotated[int, Field(ge=0, le=MOST_BYTES, description="bytes")]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_file_system(cls, value: str) -> str:
+        if len(value.encode()) > 255:
+            raise ValueError("has more than 255 bytes of UTF-8")
+        return value
+
+
+class Announcement(Input):
+    """A recording that is to be uploaded."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    files: Annotated[list[AnnouncedFile], Field(min_length=1, max_length=MOST_FILES)]
+    labels: Labels = Field({})
+
+    @model_validator(mode="after")
+    def _has_data_under_distinct_names(self) -> Self:
+        names = [file.name for file in self.files]
+        if len(names) != len(set(names)):
+            raise ValueError("a file is named twice")
+        if not any(DATA_NAME.search(name) for name in names):
+            raise ValueError("none of the files is a recording (.db3, .mcap, .bag)")
+        return self
+
+
+class UploadPart(Output):
+    """Where one part goes, by a plain PUT."""
+
+    number: int
+    url: str
+
+
+class UploadFile(Output):
+    """The parts of one file that are yet to be uploaded."""
+
+    name: str
+    parts: list[UploadPart]
+
+
+class Ticket(Output):
+    """What to upload, at most 1,000 parts at a time."""
+
+    id: UUID
+    state: BundleState
+    part_size: int = Field(description="bytes of each part of a file but its last")
+    expires_at: AwareDatetime | None = Field(description="when the URLs end; GET /bundles/{id}/uploads has fresh ones")
+    uploads: list[UploadFile]
+
+
+class Ingest(Output):
+    """What has become of a completed upload."""
+
+    bundle: UUID
+    job: UUID | None
+    state: BundleState
 
 
 class BundleQuery(PageQuery):
