@@ -5,10 +5,13 @@ from workers.bags.metadata import Claim
 from workers.bags.problems import Code, Problems
 from workers.bags.shapes import Extent, Topic
 
+# How rosbag2 calls storages that have another name here.
+STORAGES = {"rosbag_v2": "rosbag1"}
+
 
 def compare(claim: Claim, found: Extent, topics: list[Topic], storage: str | None, problems: Problems) -> None:
     """Adds a problem for each difference in storage, numbers, types and times."""
-    if claim.storage is not None and claim.storage != storage:
+    if claim.storage is not None and STORAGES.get(claim.storage, claim.storage) != storage:
         problems.add(Code.METADATA_STORAGE_MISMATCH, f"it claims storage {claim.storage[:40]!r}, there is {storage}")
     if claim.messages is not None and claim.messages != found.messages:
         problems.add(Code.METADATA_COUNT_MISMATCH, _numbers(claim.messages, found.messages))

@@ -13,6 +13,7 @@ from workers.bags.files import Workspace, size_of
 from workers.bags.mcap import scan_mcap
 from workers.bags.metadata import Claim, read_claim
 from workers.bags.problems import Code, Hostile, NotARecording, Problems
+from workers.bags.rebuild import rebuild
 from workers.bags.recordings import Recording, role, storage
 from workers.bags.rosbag1 import scan_rosbag1
 from workers.bags.rows import scan_sqlite
@@ -52,13 +53,14 @@ def rejected(recording: Recording, reason: Reason, problems: Problems) -> Facts:
         duration_seconds=0.0,
         problems=problems.told(),
         certificate=None,
+        rebuilt=None,
     )
 
 
 def _gather(recording: Recording, workspace: Workspace, problems: Problems) -> Facts:
     data = [name for name in recording.files if role(name) == "data"]
-    # ROS 1 has no metadata.yaml.
-    needs_none = recording.lone or _storage(data) == "rosbag1"
+    # ROS 1 writes no metadata.yaml.
+    needs_none = recording.lone or (_storage(data) == "rosbag1" and data == list(recording.files))
     claim = None if needs_none else read_claim(recording.folder, recording.files, problems)
     parts = belonging(data, claim, problems)
     scans = {name: _scan(recording.folder / name, workspace, problems) for name in data}
@@ -73,6 +75,8 @@ def _gather(recording: Recording, workspace: Workspace, problems: Problems) -> F
     if claim:
         compare(claim, extent, topics, kind, problems)
         compare_files(claim, {name: scan.messages for name, scan in scans.items() if scan}, problems)
+    usable = {name: scan for name in parts.counted if (scan := scans[name])}
+    rebuilt = None if needs_none or (claim and claim.files) else _rebuilt(usable, problems)
     damaged = not complete or len(found) < len(counted) or any(scan.damaged for scan in found)
     return Facts(
         state="DAMAGED" if damaged else "READY",
@@ -86,6 +90,7 @@ def _gather(recording: Recording, workspace: Workspace, problems: Problems) -> F
         duration_seconds=((extent.end_ns or 0) - (extent.start_ns or 0)) / 1e9,
         problems=problems.told(),
         certificate=certify(counted, complete, topics, claim, extent) if damaged else None,
+        rebuilt=rebuilt,
     )
 
 
@@ -99,6 +104,17 @@ def _scan(path: Path, workspace: Workspace, problems: Problems) -> Scan | None:
         return None
     except Hostile as error:
         raise Hostile(f"{path.name}: {error}") from error
+
+
+def _rebuilt(scans: dict[str, Scan], problems: Problems) -> str | None:
+    """A metadata.yaml of these files, None with a problem when there can be none."""
+    kinds = {storage(name) for name in scans}
+    if kinds == {"rosbag1"}:
+        return None
+    text = rebuild(kinds.pop(), scans) if len(kinds) == 1 else None
+    if text is None:
+        problems.add(Code.METADATA_NOT_REBUILT, "its files are of several storages, or it would be too long")
+    return text
 
 
 def _is_complete(parts: Belonging, claim: Claim | None, extent: Extent, problems: Problems) -> bool:

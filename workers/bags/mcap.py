@@ -8,7 +8,7 @@ from typing import Any
 from zlib import crc32
 
 from workers.bags import limits, records
-from workers.bags.compression import BLOCK, Broken, Stream, opened, read_magic, unpack_chunk
+from workers.bags.compression import BLOCK, ZSTD_MAGIC, Broken, Stream, opened, read_magic, unpack_chunk
 from workers.bags.definitions import READABLE_DEFINITIONS
 from workers.bags.files import Workspace
 from workers.bags.problems import Code, Hostile, Problems
@@ -34,7 +34,7 @@ class RecordReader:
         self.channels: dict[int, Channel] = {}
         self.late: Counter[int] = Counter()
         self.statistics: tuple[int, dict[int, int]] | None = None
-        self.unpacked = 0
+        self.unpacked = self.packed = 0
         self.window, self.offset, self.taken = b"", 0, 0
         # The checksum of the section being read: up to where in the window it has come.
         self.crc, self.summed = 0, 0
@@ -63,7 +63,7 @@ class RecordReader:
 
     def _records(self, data: bytes, nested: bool) -> Iterator[tuple[int, int]]:
         """(channel, log time) of each whole message in `data`; other records are handled as they come."""
-        at, end, unpack = 0, len(data), MESSAGE_HEAD.unpack_from
+        at, end, packed, unpack, starts = 0, len(data), 0, MESSAGE_HEAD.unpack_from, data.startswith
         while end - at >= HEAD.size:
             try:
                 opcode, length, channel, _, time = unpack(data, at)
@@ -74,13 +74,16 @@ class RecordReader:
                 break
             if opcode != MESSAGE or length < MESSAGE_BYTES:
                 yield from self._handle(opcode, data, at + HEAD.size, stop, nested)
-            elif time <= limits.INT64_MAX:
-                yield channel, time
             else:
-                self.late[channel] += 1
+                packed += starts(ZSTD_MAGIC, at + HEAD.size + MESSAGE_BYTES)
+                if time <= limits.INT64_MAX:
+                    yield channel, time
+                else:
+                    self.late[channel] += 1
             at = stop
             if self.closed:
                 break
+        self.packed += packed
         if not nested:
             self.taken = at
             # No record has opcode 0: a hole, as power loss leaves them, or the inside of something torn.
@@ -193,13 +196,17 @@ class RecordReader:
         """Gathers what was counted by channel under the names of topics."""
         if late := self.late.total():
             self.problems.add(Code.TIME_OUT_OF_RANGE, f"{late} messages with times above int64", file=self.name)
+        total = sum(entry[0] for entry in self.tally.rows.values()) + late
+        self.scan.compressed = 0 < total == self.packed
         for number in self.channels:
             schema = self.schemas.get(self.channels[number].schema, Schema("", "", False))
             topic = self.scan.topic(self.channels[number].topic, schema.name)
-            topic.encoding = self.channels[number].encoding
+            topic.encoding = label(self.channels[number].encoding)
             topic.embedded |= schema.defined and schema.encoding in READABLE_DEFINITIONS
+            before = topic.count
             topic.add(*self.tally.rows.pop(number, (0, None, None)))
             topic.add(self.late.pop(number, 0), None, None)
+            self.scan.offer(topic, self.channels[number].profiles, topic.count - before)
         nameless = sum(entry[0] for entry in self.tally.rows.values()) + self.late.total()
         if nameless:
             self.damage(Code.MESSAGE_WITHOUT_TOPIC, f"{nameless} messages of channels the file does not define")

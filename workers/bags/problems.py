@@ -12,6 +12,7 @@ class Code(StrEnum):
 
     METADATA_MISSING = "metadata_missing"  # the folder has no metadata.yaml
     METADATA_UNREADABLE = "metadata_unreadable"  # metadata.yaml is no YAML of the known shape, or too large
+    METADATA_NOT_REBUILT = "metadata_not_rebuilt"  # there is none to be used, and no other could be made
     METADATA_COUNT_MISMATCH = "metadata_count_mismatch"  # it counts otherwise: a topic, a file or all
     METADATA_TIME_MISMATCH = "metadata_time_mismatch"  # it claims another start or duration
     METADATA_TYPE_MISMATCH = "metadata_type_mismatch"  # it claims another type for a topic

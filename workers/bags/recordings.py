@@ -14,6 +14,7 @@ MEMBER = re.compile(
     r"(?:(?P<metadata>metadata\.yaml)|.*\.(?:(?P<data>db3|mcap|bag|bag\.active)|(?P<sidecar>db3-wal|db3-shm)))(?:\.zstd)?"
 )
 Role = Literal["metadata", "data", "sidecar"]
+Storage = Literal["sqlite3", "mcap", "rosbag1"]
 REFUSED = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 
 
@@ -44,7 +45,7 @@ def role(name: str) -> Role | None:
     return "metadata" if match["metadata"] else "data" if match["data"] else "sidecar"
 
 
-def storage(name: str) -> Literal["sqlite3", "mcap", "rosbag1"]:
+def storage(name: str) -> Storage:
     """'sqlite3', 'mcap' or 'rosbag1' by a data file's name."""
     plain = name.removesuffix(".zstd")
     return "sqlite3" if plain.endswith(".db3") else "mcap" if plain.endswith(".mcap") else "rosbag1"
@@ -54,7 +55,7 @@ def discover(folder: Path) -> list[Recording]:
     """Every recording below `folder`, itself included ('.'), in a stable order.
 
     A folder with metadata.yaml or a .db3 is one recording. Without those, .mcap files all named `<folder>_<n>.mcap` are
-    the splits of one whose recorder was killed; any other .mcap stands alone, and every .bag of ROS 1 does. Links and
+    the splits of one whose recorder was killed; any other .mcap stands alone, and so does a .bag of ROS 1. Links and
     special files are ignored, and what lies deeper than FOLDER_DEPTH. Raises Hostile past the other limits, OSError
     when a folder cannot be read.
     """
@@ -74,16 +75,13 @@ def discover(folder: Path) -> list[Recording]:
 
 
 def recording_at(path: Path) -> Recording:
-    """The recording that is `path`, a folder or a file; without files if it is a link or no member. Raises OSError.
-
-    A folder is its files of ROS 2, of ROS 1 only where there are none of those: a .bag beside them stands alone.
-    """
+    """The recording that is `path`, a folder or a file; without files if it is a link or no member. Raises OSError."""
     path.lstat()
     if path.is_symlink():
         return Recording(path.parent, printable(path.name), ())
     if path.is_dir():
         names, _, _ = _listing(path, limits.FOLDER_ENTRIES)
-        return Recording(path, printable(path.name), _ordered(_apart(names)[0] or names))
+        return Recording(path, printable(path.name), _ordered(names))
     return Recording(path.parent, printable(path.name), (path.name,) if role(path.name) == "data" else ())
 
 
@@ -118,29 +116,14 @@ def _listing(place: Path, most: int) -> tuple[list[str], list[str], int]:
 
 
 def _recordings(place: Path, path: str, names: list[str]) -> list[Recording]:
-    """What the members of one folder make: one recording of all, or one of each .mcap; and one of each .bag."""
-    names, bags = _apart(names)
-    return _ros2_recordings(place, path, names) + _alone(place, path, bags)
-
-
-def _ros2_recordings(place: Path, path: str, names: list[str]) -> list[Recording]:
+    """What the members of one folder make: one recording of all, or one of each .mcap and .bag."""
     data = [name for name in names if role(name) == "data"]
-    if any(role(name) == "metadata" for name in names) or not all(storage(name) == "mcap" for name in data):
+    if any(role(name) == "metadata" for name in names) or any(storage(name) == "sqlite3" for name in data):
         return [Recording(place, path or ".", _ordered(names))]
     # rosbag2 makes the folder it records into, so files in the top folder are never its splits.
     if path and data and all(_is_split(name, place.name) for name in data):
         return [Recording(place, path, _ordered(names))]
-    return _alone(place, path, data)
-
-
-def _alone(place: Path, path: str, names: list[str]) -> list[Recording]:
-    return [Recording(place, f"{path}/{name}".lstrip("/"), (name,)) for name in names]
-
-
-def _apart(names: list[str]) -> tuple[list[str], list[str]]:
-    """The members that ROS 2 writes, and the bags of ROS 1."""
-    bags = {name for name in names if role(name) == "data" and storage(name) == "rosbag1"}
-    return [name for name in names if name not in bags], [name for name in names if name in bags]
+    return [Recording(place, f"{path}/{name}".lstrip("/"), (name,)) for name in data]
 
 
 def _is_split(name: str, folder: str) -> bool:

@@ -14,6 +14,7 @@ HEAD = Struct("<BQ")
 # The same, with the start of a message: channel, sequence, log time. Its publish time and data follow.
 MESSAGE_HEAD = Struct("<BQHIQ")
 MESSAGE_BYTES = 22
+NOTES = 100
 
 U16, U32, U64 = Struct("<H"), Struct("<I"), Struct("<Q")
 
@@ -31,11 +32,12 @@ class Schema(NamedTuple):
 
 
 class Channel(NamedTuple):
-    """A topic of one type; schema 0 is none."""
+    """A topic of one type; schema 0 is none. `profiles` is the quality of service that rosbag2 notes with it."""
 
     schema: int
     topic: str
     encoding: str
+    profiles: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,22 @@ def read_schema(fields: Fields) -> tuple[int, Schema]:
 
 def read_channel(fields: Fields) -> tuple[int, Channel]:
     number, schema, topic = fields.number(U16), fields.number(U16), fields.text()
-    return number, Channel(schema, topic, fields.text())
+    return number, Channel(schema, topic, fields.text(), _profiles(fields))
+
+
+def _profiles(fields: Fields) -> str:
+    """Out of the notes of a channel, of which rosbag2 makes two; empty when it is not among the first NOTES."""
+    try:
+        stop = min(fields.stop, fields.number(U32) + fields.at)
+        for _ in range(NOTES):
+            if fields.at >= stop:
+                break
+            key, value = fields.text(), fields.text()
+            if key == "offered_qos_profiles":
+                return value
+    except Malformed:
+        pass
+    return ""
 
 
 def read_chunk(fields: Fields) -> Chunk:

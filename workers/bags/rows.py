@@ -10,7 +10,7 @@ from workers.bags import limits
 from workers.bags.definitions import READABLE_DEFINITIONS
 from workers.bags.files import Workspace
 from workers.bags.problems import Code, Hostile, NotARecording, Problems
-from workers.bags.scan import Gap, Scan, Tally
+from workers.bags.scan import Gap, Scan, Tally, label
 from workers.bags.sqlite import (
     FAULTS,
     Source,
@@ -22,15 +22,21 @@ from workers.bags.sqlite import (
     refuse_hostile_schema,
 )
 
-# The comparison makes SQLite fetch the whole payload, overflow pages included, without handing it over. A malformed row
-# gives null; payloads of type text are none, as rosbag2 reads their bytes too.
+# The comparison makes SQLite fetch the whole payload, overflow pages included, without handing it over, and tells
+# whether it begins as a zstd frame does. A malformed row gives null; payloads of type text are none, as rosbag2 reads
+# their bytes too.
 ROWS = """SELECT id, topic_id, timestamp, CASE WHEN typeof(topic_id) = 'integer' AND typeof(timestamp) = 'integer'
-    THEN data = x'' END FROM messages NOT INDEXED WHERE id >= ? ORDER BY id"""
-TOPICS = "SELECT id, name, type, serialization_format FROM topics"
-OLD_TOPICS = "SELECT id, name, type, NULL FROM topics"
+    THEN data BETWEEN x'28b52ffd' AND x'28b52ffe' END FROM messages NOT INDEXED WHERE id >= ? ORDER BY id"""
+# By the columns there are: the first releases knew no formats, Eloquent no quality of service.
+TOPICS = {
+    (False, False): "SELECT id, name, type, NULL, NULL FROM topics",
+    (True, False): "SELECT id, name, type, serialization_format, NULL FROM topics",
+    (False, True): "SELECT id, name, type, NULL, offered_qos_profiles FROM topics",
+    (True, True): "SELECT id, name, type, serialization_format, offered_qos_profiles FROM topics",
+}
 DEFINITIONS = "SELECT topic_type, encoding FROM message_definitions WHERE length(encoded_message_definition) > 0"
 BATCH = 1_000
-NUMBER_AND_TIME, WHOLE = itemgetter(1, 2), itemgetter(3)
+NUMBER_AND_TIME, PACKED = itemgetter(1, 2), itemgetter(3)
 
 Row = tuple[int, int, int, int | None]
 
@@ -72,7 +78,7 @@ class RowReader:
         self.name, self.workspace, self.problems = name, workspace, problems
         self.scan = Scan()
         self.tally = Tally()
-        self.malformed = 0
+        self.malformed = self.whole = self.packed = 0
 
     def damage(self, code: Code, message: str) -> None:
         self.scan.damaged = True
@@ -90,24 +96,28 @@ class RowReader:
             raise NotARecording("a SQLite database without rosbag2's tables")
         try:
             for rows in self._batches(connection):
-                whole = rows if None not in map(WHOLE, rows) else [row for row in rows if row[3] is not None]
+                whole = rows if None not in map(PACKED, rows) else [row for row in rows if row[3] is not None]
                 self.malformed += len(rows) - len(whole)
+                self.whole += len(whole)
+                self.packed += sum(map(PACKED, whole))
                 self.tally.add_all(map(NUMBER_AND_TIME, whole))
         except FAULTS as error:
             self.damage(Code.DATABASE_CORRUPT, explain(error, self.workspace))
-        self._name_topics(connection, "serialization_format" in topics)
+        self.scan.compressed = 0 < self.whole == self.packed
+        self._name_topics(connection, TOPICS["serialization_format" in topics, "offered_qos_profiles" in topics])
 
-    def _name_topics(self, connection: sqlite3.Connection, has_format: bool) -> None:
+    def _name_topics(self, connection: sqlite3.Connection, query: str) -> None:
         defined = self._definitions(connection)
-        rows = connection.execute(TOPICS if has_format else OLD_TOPICS).fetchmany(limits.TOPICS + 1)
-        if len(rows) > limits.TOPICS:
-            raise Hostile(f"more than {limits.TOPICS} topics")
         counted = self.tally.rows
-        for number, name, type_name, encoding in rows:
+        for known, (number, name, type_name, encoding, profiles) in enumerate(connection.execute(query)):
+            if known == limits.TOPICS:
+                raise Hostile(f"more than {limits.TOPICS} topics")
             topic = self.scan.topic(str(name), str(type_name))
-            topic.encoding = "cdr" if encoding is None else str(encoding)
+            topic.encoding = "cdr" if encoding is None else label(str(encoding))
             topic.embedded = topic.type in defined
-            topic.add(*counted.pop(number, (0, None, None)))
+            count, first, last = counted.pop(number, (0, None, None))
+            topic.add(count, first, last)
+            self.scan.offer(topic, profiles if isinstance(profiles, str) else "", count)
         self.scan.clock_regressions = self.tally.clock_regressions
         if counted:
             lost = sum(entry[0] for entry in counted.values())

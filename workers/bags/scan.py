@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from workers.bags.limits import INT64_MAX, NAME_CHARACTERS
+from workers.bags.limits import INT64_MAX, METADATA_BYTES, NAME_CHARACTERS
 from workers.bags.problems import Hostile
 
 
 @dataclass
 class TopicScan:
-    """Messages of one topic; `embedded` says that the file itself defines the type in a way ROS 2 readers know."""
+    """Messages of one topic; `embedded` says that the file itself defines the type in a way its readers know.
+
+    `offered` counts the messages by the text of the quality of service they were offered with.
+    """
 
     type: str
     count: int = 0
@@ -18,6 +21,7 @@ class TopicScan:
     last: int | None = None
     encoding: str = "cdr"
     embedded: bool = False
+    offered: dict[str, int] = field(default_factory=dict)
 
     def add(self, count: int, first: int | None, last: int | None) -> None:
         self.count += count
@@ -37,7 +41,10 @@ class Gap:
 
 @dataclass
 class Scan:
-    """One data file. Topics are keyed by (name, type); `claimed` is what its own statistics say, by topic name."""
+    """One data file. Topics are keyed by (name, type); `claimed` is what its own statistics say, by topic name.
+
+    `compressed` says that each message is packed by itself, as rosbag2 does in compression mode MESSAGE.
+    """
 
     topics: dict[tuple[str, str], TopicScan] = field(default_factory=dict)
     claimed_messages: int | None = None
@@ -46,6 +53,16 @@ class Scan:
     gaps: list[Gap] = field(default_factory=list)
     clock_regressions: int = 0
     bytes_skipped: int = 0
+    compressed: bool = False
+    # What more of such texts is kept; longer ones would fit no metadata.yaml.
+    offers_left: int = METADATA_BYTES
+
+    def offer(self, topic: TopicScan, profiles: str, count: int) -> None:
+        """Messages of a topic of this file, as they were offered."""
+        if profiles not in topic.offered:
+            profiles = profiles if len(profiles) <= self.offers_left else ""
+            self.offers_left -= len(profiles)
+        topic.offered[profiles] = topic.offered.get(profiles, 0) + count
 
     def topic(self, name: str, type_name: str) -> TopicScan:
         key = (label(name), label(type_name))

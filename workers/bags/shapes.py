@@ -91,3 +91,5 @@ class Facts:
     duration_seconds: float
     problems: list[Problem]
     certificate: Certificate | None
+    # A metadata.yaml for a folder that needs one.
+    rebuilt: str | None

@@ -43,6 +43,7 @@ def test_facts_have_the_promised_shape(tmp_path: Path, read: Reader) -> None:
         "duration_seconds": 0.009,
         "problems": [],
         "certificate": None,
+        "rebuilt": None,
     }
     assert json.loads(json.dumps(found)) == found
 

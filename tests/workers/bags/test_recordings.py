@@ -41,19 +41,17 @@ def test_mcap_files_without_metadata_stand_alone(tmp_path: Path) -> None:
     assert all(recording.lone for recording in discover(tmp_path))
 
 
-def test_bags_of_ros_1_stand_alone_wherever_they_lie(tmp_path: Path) -> None:
-    touch(tmp_path, "a.bag", "bag/metadata.yaml", "bag/x.db3", "bag/y.bag.active", "runs/1.bag.zstd", "runs/2.mcap")
+def test_bags_of_ros_1_stand_alone_as_mcap_files_do(tmp_path: Path) -> None:
+    touch(tmp_path, "a.bag", "bag/x.db3", "bag/y.bag.active", "runs/1.bag.zstd", "runs/2.mcap")
     assert found(tmp_path) == [
         ("a.bag", ("a.bag",)),
-        ("bag", ("metadata.yaml", "x.db3")),
-        ("bag/y.bag.active", ("y.bag.active",)),
+        ("bag", ("x.db3", "y.bag.active")),
         ("runs/1.bag.zstd", ("1.bag.zstd",)),
         ("runs/2.mcap", ("2.mcap",)),
     ]
-    assert recording_at(tmp_path / "bag").files == ("metadata.yaml", "x.db3")
 
 
-def test_a_folder_of_nothing_but_bags_of_ros_1_can_be_asked_for_as_one(tmp_path: Path) -> None:
+def test_a_folder_of_bags_of_ros_1_can_be_asked_for_as_one(tmp_path: Path) -> None:
     touch(tmp_path, "x_10.bag", "x_9.bag", "notes.txt")
     assert recording_at(tmp_path).files == ("x_9.bag", "x_10.bag")
 

@@ -25,6 +25,8 @@ from tests.workers.bags.making import (
     codes,
     messages,
     u32,
+    write_db3,
+    write_metadata,
 )
 from workers.bags import limits
 
@@ -305,4 +307,20 @@ def test_a_folder_of_bags_is_one_recording_and_lacks_no_metadata(tmp_path: Path,
     (tmp_path / "x_1.bag.active").write_bytes(bag_bytes(SENT[50:], closed=False))
     found = read(tmp_path)
     assert (found["state"], found["storage"], found["messages"]) == ("READY", "rosbag1", 100)
-    assert codes(found) == ["not_closed"]
+    assert (codes(found), found["rebuilt"]) == (["not_closed"], None)
+
+
+def test_a_metadata_file_may_list_a_bag_of_ros_1(tmp_path: Path, read: Reader) -> None:
+    """As the plugin of rosbag2 for them writes it."""
+    (tmp_path / "x.bag").write_bytes(bag_bytes(SENT))
+    text = write_metadata(tmp_path, ["x.bag"], SENT).read_text().replace("sqlite3", "rosbag_v2")
+    (tmp_path / "metadata.yaml").write_text(text)
+    found = read(tmp_path)
+    assert (found["state"], found["storage"], found["messages"], found["problems"]) == ("READY", "rosbag1", 100, [])
+
+
+def test_a_bag_of_ros_1_beside_other_files_makes_a_mixed_recording(tmp_path: Path, read: Reader) -> None:
+    (tmp_path / "x.bag").write_bytes(bag_bytes(SENT))
+    write_db3(tmp_path / "y.db3", SENT)
+    found = read(tmp_path)
+    assert (found["storage"], found["messages"], found["rebuilt"]) == ("mixed", 200, None)
