@@ -1,6 +1,7 @@
 """Unpacking with a bound checked before and during: whole files (.zstd) and chunks. Used by the readers."""
 
 import bz2
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from workers.bags.problems import Code, Hostile, NotARecording
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 BLOCK = limits.MIB
+ZEROS = bytes(BLOCK)
 # Packings of chunks that the formats know, besides none.
 MCAP_PACKINGS, BAG_PACKINGS = frozenset({"zstd", "lz4"}), frozenset({"bz2", "lz4"})
 
@@ -30,6 +32,9 @@ class Stream(Protocol):
 
     def read(self, count: int, /) -> bytes: ...
 
+    def rest(self, workspace: Workspace) -> int:
+        """How many bytes are left, which are given up."""
+
 
 class PlainStream:
     """A file as it is."""
@@ -38,6 +43,10 @@ class PlainStream:
 
     def __init__(self, file: BinaryIO) -> None:
         self.read = file.read
+        self._file = file
+
+    def rest(self, _workspace: Workspace) -> int:
+        return -self._file.tell() + self._file.seek(0, os.SEEK_END)
 
 
 class UnpackedStream:
@@ -73,6 +82,13 @@ class UnpackedStream:
             self.damage = f"ends after {self._given} of {self._declared} unpacked bytes"
         return data
 
+    def rest(self, workspace: Workspace) -> int:
+        left = 0
+        while block := self.read(BLOCK):
+            workspace.check_time()
+            left += len(block)
+        return left
+
 
 def _declared_size(head: bytes) -> int | None:
     """What a zstd frame declares; None when it does not, or is cut too short to."""
@@ -106,12 +122,22 @@ def check_magic(head: bytes, damage: str | None, magic: bytes, kind: str) -> Non
 
 
 def unpack(source: Path, target: Path, workspace: Workspace) -> str | None:
-    """Writes the content of `source` to a new file, unpacked if its name says so. Gives what broke, if anything."""
-    budget = max(limits.UNPACKED_FLOOR, source.stat().st_size * limits.UNPACKED_RATIO)
+    """Writes the content of `source` to a new file, unpacked if its name says so. Gives what broke, if anything.
+
+    Holes stay holes. Raises Hostile when the file would be too large.
+    """
+    size = source.stat().st_size
+    if size > limits.UNPACKED_BYTES:
+        raise Hostile(f"reading it takes a copy of {size} bytes")
+    budget = max(limits.UNPACKED_FLOOR, size * limits.UNPACKED_RATIO)
     with opened(source, min(budget, limits.UNPACKED_BYTES)) as stream, target.open("xb") as writing:
         while block := stream.read(BLOCK):
             workspace.check_time()
-            writing.write(block)
+            if block == ZEROS:
+                writing.seek(len(block), os.SEEK_CUR)
+            else:
+                writing.write(block)
+        writing.truncate()
     return stream.damage
 
 

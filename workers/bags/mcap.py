@@ -182,7 +182,7 @@ class RecordReader:
         """Judges how the file ends."""
         mark = self.window[: len(records.MAGIC)]
         mark += self.stream.read(len(records.MAGIC) - len(mark)) if self.closed else b""
-        more = len(self.window) + sum(len(block) for block in iter(lambda: self.stream.read(BLOCK), b""))
+        more = len(self.window) + self.stream.rest(self.workspace)
         if self.astray:
             self.damage(Code.RECORD_MALFORMED, f"no records from byte {self.offset} on", self.offset, more)
         elif not self.closed or mark != records.MAGIC:

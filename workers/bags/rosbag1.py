@@ -46,7 +46,7 @@ class BagReader:
         self.unpacked = 0
         self.window, self.offset, self.taken = b"", 0, 0
         self.open_chunk = ""
-        self.astray = self.data_whole = self.closed = False
+        self.ended = self.astray = self.data_whole = self.closed = False
         # The first record that the file, as far as one can see, ends in.
         self.cut: int | None = None
 
@@ -61,11 +61,11 @@ class BagReader:
         """Reads the stream to its end."""
         _read_magic(self.stream)
         self.offset = len(records.MAGIC)
-        lacking, ended = 0, False
-        while self.window or not ended:
+        lacking = 0
+        while self.window or not self.ended:
             self.workspace.check_time()
             block = self.stream.read(max(BLOCK, lacking))
-            ended = not block
+            self.ended = not block
             self.window += block
             self.tally.add_all(self._records(self.window, nested=False))
             self._leave(self.taken)
@@ -73,7 +73,7 @@ class BagReader:
                 self._read_open_chunk()
             elif self.astray:
                 self._find_next()
-            elif ended and self.window:
+            elif self.ended and self.window:
                 self._read_torn()
             lacking = self._lacking()
         self._end()
@@ -89,6 +89,9 @@ class BagReader:
                 break
             stop = middle + 4 + number_at(data, middle)[0]
             if stop > end:
+                if not nested and self._enters(data, at, stop - at):
+                    at = middle + 4
+                    continue
                 break
             head = head_at(data, at + 4, middle)
             number, opcode, time = head.groups() if head else (None, None, None)
@@ -167,27 +170,23 @@ class BagReader:
         self._leave(len(self.window))
 
     def _read_torn(self) -> None:
-        """Goes on where the file ends in a record: a chunk is read as far as there is one."""
+        """Goes on where the file ends in a record: a packed chunk is read as far as it unpacks."""
         self.cut = self.offset if self.cut is None else self.cut
-        compression, start = self._chunk_at_hand()
-        if compression == "none":
-            self._leave(start)
-            return
+        compression, start = records.chunk_at(self.window, 0)
         self._read_cut(compression, self.window[start:])
         self._find_next()
 
     def _read_cut(self, compression: str, packed: bytes) -> None:
         self.tally.add_all(self._records(unpack_cut(compression, packed), nested=True))
 
-    def _chunk_at_hand(self) -> tuple[str, int]:
-        """The compression of the chunk that begins in the window, and where its data does; '' when none does."""
-        middle = 4 + U32.unpack_from(self.window)[0] if len(self.window) >= 4 else 0
-        try:
-            fields = records.read_fields(self.window, 4, middle) if middle + 4 <= len(self.window) else {}
-            chunk = fields.get(b"op") == bytes([records.CHUNK])
-            return records.text(fields, b"compression") if chunk else "", middle + 4
-        except Malformed:
-            return "", middle + 4
+    def _enters(self, data: bytes, at: int, length: int) -> bool:
+        """True for a chunk of plain records that is too large to be held, or cut: they are read one by one."""
+        if not self.ended and length <= limits.RECORD_BYTES:
+            return False
+        compression, _ = records.chunk_at(data, at)
+        if self.ended and compression == "none" and self.cut is None:
+            self.cut = self.offset + at
+        return compression == "none"
 
     def _leave(self, taken: int) -> None:
         """Moves the window past what was taken."""
@@ -195,23 +194,30 @@ class BagReader:
         self.window = self.window[taken:]
 
     def _find_next(self) -> None:
-        """Goes on after bytes that are no record: at the next chunk, or at the index."""
+        """Goes on after bytes that are no record: at the next chunk, or at the index. Gives up where that is far."""
         first, self.astray = self.offset, False
         self._leave(1)
         while self.window:
             self.workspace.check_time()
-            chunk = CHUNK_HEAD.search(self.window)
-            places = [chunk.start()] if chunk else []
-            places += [self.index.at - self.offset] if 0 <= self.index.at - self.offset < len(self.window) else []
-            if places:
-                self._leave(min(places))
+            lost = len(self.strays) >= limits.STRAYS or self.offset - first > limits.STRAY_BYTES
+            place = None if lost else self._next_place()
+            if place is not None:
+                self._leave(place)
                 break
             self._leave(max(0, len(self.window) - records.CHUNK_HEAD_BYTES))
-            block = self.stream.read(BLOCK)
+            block = b"" if lost else self.stream.read(BLOCK)
             if not block:
                 self._leave(len(self.window))
+                self.offset += self.stream.rest(self.workspace)
             self.window += block
         self.strays.append(Stray(first, self.offset - first, self.cut is not None and not self.window))
+
+    def _next_place(self) -> int | None:
+        """Where in the window a chunk or the index begins."""
+        chunk = CHUNK_HEAD.search(self.window)
+        places = [chunk.start()] if chunk else []
+        index = self.index.at - self.offset
+        return min([*places, index] if 0 <= index < len(self.window) else places, default=None)
 
     def _lacking(self) -> int:
         """How many bytes the record at hand lacks, as far as can be said. No real one is too large to be held."""
@@ -223,12 +229,8 @@ class BagReader:
         whole = middle + 4 + int(U32.unpack_from(self.window, middle)[0])
         if whole <= limits.RECORD_BYTES:
             return whole - len(self.window)
-        compression, start = self._chunk_at_hand()
-        if compression == "none":
-            self._leave(start)
-        else:
-            self.cut = self.offset if self.cut is None else self.cut
-            self._find_next()
+        self.cut = self.offset if self.cut is None else self.cut
+        self._find_next()
         return 0
 
     def _end(self) -> None:

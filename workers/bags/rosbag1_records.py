@@ -142,6 +142,16 @@ def read_chunk(fields: Fields, packed: bytes) -> Chunk:
     return Chunk(number(fields, b"size"), text(fields, b"compression"), packed)
 
 
+def chunk_at(data: bytes, at: int) -> tuple[str, int]:
+    """The compression of the chunk that begins there, cut or not, and where its content does; '' when none begins."""
+    middle = at + 4 + int(U32.unpack_from(data, at)[0]) if len(data) - at >= 4 else 0
+    try:
+        fields = read_fields(data, at + 4, middle) if middle + 4 <= len(data) else {}
+        return text(fields, b"compression") if fields.get(b"op") == bytes([CHUNK]) else "", middle + 4
+    except Malformed:
+        return "", middle + 4
+
+
 def read_counts(fields: Fields, data: bytes, at: int, stop: int) -> dict[int, int]:
     """Messages by connection, as the index counts them for one chunk."""
     count = number(fields, b"count")

@@ -114,6 +114,14 @@ def bag_chunk(content: bytes, compression: str = "none") -> bytes:
     return bag_record(5, BAG_PACKERS[compression](content), compression=compression.encode(), size=u32(len(content)))
 
 
+def write_rosbag1(
+    path: Path, sent: Sequence[Message], *, compression: str = "none", each: int = 10, closed: bool = True
+) -> Path:
+    """A .bag, or a .bag.active that is not closed."""
+    path.write_bytes(bag_bytes(sent, compression=compression, each=each, closed=closed))
+    return path
+
+
 def bag_bytes(
     sent: Sequence[Message], *, compression: str = "none", each: int = 10, closed: bool = True, size: int = 100
 ) -> bytes:
