@@ -122,6 +122,15 @@ class Lifecycle:
         self._after(())
         return True
 
+    def submit_playback(self, new: NewJob, idempotency: Idempotency | None = None) -> tuple[int, Any] | None:
+        """Queue the job; None when it is. With an idempotency key that has been answered already: that answer."""
+        with self._database.transaction() as tx:
+            if idempotency is not None and (answer := claim_answer(tx, idempotency)):
+                return answer
+            self._insert_job(tx, new)
+        self._after(())
+        return None
+
     @staticmethod
     def _insert_job(tx: Connection, new: NewJob) -> None:
         tx.execute(insert(jobs), {

@@ -73,6 +73,8 @@ class WebSettings(Settings):
     max_run_seconds: Annotated[float, Field(gt=0)] = 86_400
     max_memory_mb: Count = 65_536
     max_gpus: Annotated[int, Field(ge=0)] = 0
+    simyard_reader_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] = "http://127.0.0.1:8010"
+    simyard_reader_token: SecretStr = SecretStr("")
 
     @model_validator(mode="after")
     def _has_a_long_secret(self) -> "WebSettings":

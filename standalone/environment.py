@@ -19,12 +19,14 @@ def read() -> dict[str, str]:
     return {name: value for name, value in {**written, **os.environ}.items() if value}
 
 
-def for_processes(settings: Mapping[str, str], servers: Servers, secret_key: str) -> dict[str, str]:
-    """The environment of each process of ours: settings as given, and where everything of this stack is."""
+def for_processes(settings: Mapping[str, str], servers: Servers, secret_key: str,
+                  reader: Mapping[str, str]) -> dict[str, str]:
+    """The environment of each process of ours: settings as given, and where everything of this stack is. `reader`: how
+    web and reader find and know each other."""
     data = servers.folder
     base = Path(settings.get("STORAGE_BASE_DIR") or data / "work").absolute()
     inherited = {name: value for name, value in settings.items() if name not in OURS}
-    return inherited | {
+    return inherited | dict(reader) | {
         "DATABASE_URL": servers.database_url,
         "REDIS_URL": servers.redis_url,
         "MINIO_ENDPOINT": servers.s3.endpoint,

@@ -9,6 +9,7 @@ from standalone import probes
 from standalone.children import Part
 
 PYTHON = (sys.executable, "-P", "-m")
+FOR_READER = frozenset({"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "HOME", "LANG", "TMPDIR", "LOG_LEVEL"})
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Commands:
     worker: Sequence[str] = (*PYTHON, "celery", "-A", "workers.app", "worker", "-n", "worker{number}@%h",
                              "--without-mingle", "--without-gossip")
     watcher: Sequence[str] = (*PYTHON, "workers.watcher")
+    reader: Sequence[str] = (*PYTHON, "workers.reader")
     flower: Sequence[str] = (
         *PYTHON, "celery", "-A", "workers.app", "flower", "--address=127.0.0.1", "--port={port}")
     drain: Sequence[str] = (*PYTHON, "workers.drain")
@@ -39,6 +41,7 @@ class Stack:
     folder: Path
     web_port: int
     flower_port: int
+    reader_port: int | None  # None: it runs elsewhere
     workers: int
     watchers: int
 
@@ -48,9 +51,10 @@ class Stack:
         return self._part("install", self.commands.install, more=secret)
 
     def main(self) -> list[Part]:
-        """Web, the workers and the watchers."""
+        """Web, the reader, the workers and the watchers."""
         broker = self.environment["REDIS_URL"]
         return [
+            *self._reader(),
             self._part("web", self.commands.web, port=self.web_port,
                        ready=lambda: probes.answers(self.web_port, "/health/ready")),
             *(self._part(f"worker{number}", self.commands.worker, number=number,
@@ -59,6 +63,16 @@ class Stack:
             *(self._part(f"watcher{number}", self.commands.watcher, number=number)
               for number in range(1, self.watchers + 1)),
         ]
+
+    def _reader(self) -> list[Part]:
+        """It parses what strangers recorded, so it is told nothing of ours but who may ask it."""
+        port = self.reader_port
+        if port is None:
+            return []
+        told = {name: value for name, value in self.environment.items()
+                if name in FOR_READER or name.startswith("SIMYARD_READER_")}
+        return [Part(name="reader", command=[word.format(port=port) for word in self.commands.reader],
+                     environment=told, cwd=self.folder, ready=lambda: probes.answers(port, "/health"))]
 
     def flower(self) -> Part:
         """The monitor; it asks the workers once at its start, so they have to be there."""

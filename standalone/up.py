@@ -118,10 +118,20 @@ class Run:
             log.warning("port %d is taken, so web has %d", wanted, web)
         self._url, self._flower_url = f"http://{HOST}:{web}", f"http://{HOST}:{flower}"
         secret_key = self._servers.kept.secret("secret_key")
-        variables = environment.for_processes(self._settings, self._servers, secret_key)
+        variables = environment.for_processes(self._settings, self._servers, secret_key, self._reader())
         self._base = Path(variables["STORAGE_BASE_DIR"])
         self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Stack(commands, variables, self._folder, web, flower, self._options.workers, self._options.watchers)
+        return Stack(commands, variables, self._folder, web, flower, self._reader_port, self._options.workers,
+                     self._options.watchers)
+
+    def _reader(self) -> dict[str, str]:
+        """The reader's settings: those of the user, when it runs elsewhere, or of our own."""
+        self._reader_port = None if "SIMYARD_READER_URL" in self._settings else self._ports.take("reader")
+        if self._reader_port is None:
+            return {}
+        listen = f"{HOST}:{self._reader_port}"
+        return {"SIMYARD_READER_URL": f"http://{listen}", "SIMYARD_READER_LISTEN": listen,
+                "SIMYARD_READER_TOKEN": self._servers.kept.secret("reader_token")}
 
     def _write_pids(self) -> None:
         try:

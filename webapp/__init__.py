@@ -15,6 +15,7 @@ from webapp.hub import Hub
 from webapp.internal import internal
 from webapp.parts import NAME, Parts
 from webapp.progress import Progress
+from webapp.relays import Relays
 from webapp.templates import Templates
 
 BEARER: Any = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT",
@@ -34,7 +35,7 @@ def create_app(settings: WebSettings, connections: Connections) -> OpenAPI:
         settings=settings, connections=connections, accounts=Accounts(connections.database),
         tokens=Tokens(connections.redis, settings), templates=Templates(connections.database),
         hub=Hub(connections.database, connections.pubsub),
-        progress=Progress(connections.database, connections.pubsub))
+        progress=Progress(connections.database, connections.pubsub), relays=Relays())
     configure(app, settings)
     problems.register(app)
     hooks.register(app)

@@ -17,10 +17,11 @@ from shared.storage import keys
 from webapp import writes
 from webapp.api.resource import answer, invalid, read_body, read_json
 from webapp.api.schemas.base import Input
+from webapp.excerpts import urls_of
 from webapp.parts import parts
 from webapp.problems import Unauthenticated
 from webapp.progress import Report
-from webapp.queries import attempts
+from webapp.queries import attempts, bundles
 
 internal = Blueprint("internal", __name__, url_prefix="/internal/attempts/<uuid:job>/<int:attempt>")
 
@@ -66,6 +67,14 @@ class Upload(Input):
     size: Annotated[int, Field(ge=0, le=MAX_OBJECT)]
 
 
+class Address(Input):
+    """Where a player listens, and the token that opens it."""
+
+    url: Annotated[str, StringConstraints(max_length=300, pattern=r"^http://[A-Za-z0-9.:\[\]-]+$")]
+    token: Annotated[str, StringConstraints(min_length=20, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+    websocket_url: Annotated[str, StringConstraints(max_length=300, pattern=r"^wss?://[A-Za-z0-9.:\[\]/-]+$")]
+
+
 class UploadEnd(Input):
     """The parts of an upload, all there."""
 
@@ -106,16 +115,29 @@ def report(job: UUID, attempt: int) -> Response:
 
 @internal.get("/inputs")
 def show_inputs(job: UUID, attempt: int) -> Response:
-    """What an ingester is to look into: the files as announced, with URLs to read them that live a quarter of an
-    hour."""
+    """What an ingester is to look into, or a player to play, with URLs that live a quarter of an hour."""
+    store = parts().connections.store
+    if g.job.kind == Kind.PLAYBACK:
+        with parts().connections.database.single() as tx:
+            source = bundles.source(tx, g.job.bundle, viewer=None)
+        if source is not None:
+            return answer(urls_of(source, store))
     if g.job.kind != Kind.INGEST:
         raise NotFound(f"job {job} has no inputs")
     with parts().connections.database.single() as tx:
         files = announced(tx, g.job.bundle)
-    url = parts().connections.store.source_url
     return answer({"files": [
         {"name": file.name, "size": file.size, "sha256": file.sha256,
-         "url": url(keys.uploaded_file(g.job.bundle, file.place))} for file in files]})
+         "url": store.source_url(keys.uploaded_file(g.job.bundle, file.place))} for file in files]})
+
+
+@internal.put("/address")
+def put_address(job: UUID, attempt: int) -> Response:
+    """Where this attempt's player listens, for web alone."""
+    body = read_body(Address)
+    with parts().connections.database.transaction() as tx:
+        writes.set_address(tx, job, attempt, body.model_dump())
+    return Response(status=204)
 
 
 @internal.post("/uploads")

@@ -10,6 +10,7 @@ from webapp.auth.accounts import Accounts
 from webapp.auth.tokens import Tokens
 from webapp.hub import Hub
 from webapp.progress import Progress
+from webapp.relays import Relays
 from webapp.templates import Templates
 
 NAME = "simyard"
@@ -26,10 +27,12 @@ class Parts:
     templates: Templates
     hub: Hub
     progress: Progress
+    relays: Relays
 
     def close(self) -> None:
         """End every stream, write down the last progress. The doors are closed by whoever opened them."""
         self.hub.close()
+        self.relays.close()
         self.progress.close()
 
 

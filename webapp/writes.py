@@ -87,6 +87,11 @@ def set_facts(tx: Connection, job: UUID, attempt: int, facts: str) -> None:
                {"facts": facts, "job": job, "attempt": attempt})
 
 
+def set_address(tx: Connection, job: UUID, attempt: int, address: dict[str, Any]) -> None:
+    """Keep where the attempt's player listens."""
+    tx.execute(update(attempts).where(attempts.c.job == job, attempts.c.number == attempt).values(address=address))
+
+
 def set_progress(tx: Connection, latest: Iterable[tuple[UUID, int, dict[str, Any]]]) -> None:
     """The last (job, attempt, progress) of each; those whose attempt is over are left alone. Locks jobs by id."""
     statement = (update(jobs)

@@ -59,6 +59,8 @@ def fetch(uplink: Uplink, file: dict[str, Any], target: Path, tell: Callable[[in
                         digest.update(block)
                         out.write(block)
                         tell(len(block))
+                if out.tell() < file["size"]:
+                    raise Failed("the connection was cut")
             except Gone as error:
                 raise Unsound(f"{file['name']}: {error}") from error
             except Failed as error:

@@ -33,6 +33,7 @@ def upgrade() -> None:
     op.drop_constraint(op.f('ck_bundles_state'), 'bundles')
     op.create_check_constraint(op.f('ck_bundles_state'), 'bundles', BUNDLE_STATES)
     op.create_index('ix_bundles_digest', 'bundles', ['digest'], unique=False)
+    op.add_column('attempts', sa.Column('address', postgresql.JSONB(astext_type=sa.Text()), nullable=True))
     op.create_table('bundle_uploads',
     sa.Column('bundle', sa.UUID(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
@@ -50,6 +51,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM jobs WHERE kind <> 'instance'")
     op.execute("DELETE FROM bundles WHERE state NOT IN ('READY', 'DAMAGED', 'REJECTED')")
     op.drop_table('bundle_uploads')
+    op.drop_column('attempts', 'address')
     op.drop_index('ix_bundles_digest', 'bundles')
     op.drop_constraint(op.f('ck_bundles_state'), 'bundles')
     op.create_check_constraint(op.f('ck_bundles_state'), 'bundles', "state IN ('READY', 'DAMAGED', 'REJECTED')")

@@ -156,8 +156,8 @@ jobs = Table(
     _moment("ended_at"),
     UniqueConstraint("simulation", "index"),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
-    CheckConstraint("CASE WHEN kind = 'instance' THEN simulation IS NOT NULL AND index IS NOT NULL AND bundle IS NULL AND "
-                    "program IS NULL ELSE simulation IS NULL AND index IS NULL AND bundle IS NOT NULL AND "
+    CheckConstraint("CASE WHEN kind = 'instance' THEN simulation IS NOT NULL AND index IS NOT NULL AND bundle IS NULL "
+                    "AND program IS NULL ELSE simulation IS NULL AND index IS NULL AND bundle IS NOT NULL AND "
                     "program IS NOT NULL END", name="belongs"),
     CheckConstraint(_one_of("state", State), name="state"),
     Index("ix_jobs_queued", "simulation", "index", postgresql_where=text("state = 'QUEUED'")),
@@ -191,6 +191,7 @@ attempts = Table(
     Column("log_key", Text),  # the whole log in object storage, when the tail is not all of it
     Column("files", JSONB, nullable=False, server_default=text("'[]'")),  # recorded files that are no bag
     Column("usage", JSONB),
+    Column("address", JSONB),  # where a player listens: url, token, websocket_url
 )
 
 events = Table(

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
 
 from tests.stack import Stack
 from tests.waiting import until
@@ -56,7 +57,7 @@ def test_a_folder_without_metadata_is_ready_and_opens_anywhere_with_the_rebuilt_
     shutil.rmtree(bag)
     assert (tmp_path / "field_0.db3").stat().st_size == next(
         file["size"] for file in bundle["files"] if file["role"] == "data")
-    with AnyReader([tmp_path]) as reader:
+    with AnyReader([tmp_path], default_typestore=get_typestore(Stores.LATEST)) as reader:
         assert reader.message_count == 200
 
 

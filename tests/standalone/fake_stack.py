@@ -14,7 +14,7 @@ PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_process.py")))
 
 def stand_in(name: str) -> tuple[str, ...]:
     role = os.environ.get(f"FAKE_{name.upper()}", name).split()
-    return (*PROGRAM, *role, *(["{port}"] if name in ("web", "flower") else []))
+    return (*PROGRAM, *role, *(["{port}"] if name in ("web", "flower", "reader") else []))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ class FakeServers:
 
 
 def made(folder: Path, **settings: str) -> dict[str, str]:
-    return environment.for_processes(settings, FakeServers(folder), "k" * 40)  # type: ignore[arg-type]
+    return environment.for_processes(
+        settings, FakeServers(folder), "k" * 40, {"SIMYARD_READER_URL": "r"})  # type: ignore[arg-type]
 
 
 def test_processes_are_told_where_everything_is(tmp_path: Path) -> None:
@@ -29,6 +30,7 @@ def test_processes_are_told_where_everything_is(tmp_path: Path) -> None:
     assert told["STORAGE_BASE_DIR"] == f"{tmp_path}/work"
     assert told["SIMYARD_ENDPOINTS"] == f"{tmp_path}/endpoints.json"
     assert told["RUNTIME"] == "local"
+    assert told["SIMYARD_READER_URL"] == "r"
 
 
 def test_what_the_user_sets_is_handed_on_but_for_the_password(tmp_path: Path) -> None:

@@ -24,6 +24,15 @@ class Filter:
     name: str | None = None
 
 
+@dataclass(frozen=True)
+class Source:
+    """A bundle to be read: its row, its files with their keys, the names of its topics."""
+
+    bundle: Row[Any]
+    files: Sequence[Row[Any]]
+    topics: frozenset[str]
+
+
 def find(tx: Connection, bundle: UUID, viewer: UUID | None) -> dict[str, Any] | None:
     """The bundle's facts, if the viewer may see it."""
     row = tx.execute(select(bundles).where(bundles.c.id == bundle, visible(bundles, viewer))).first()
@@ -66,6 +75,16 @@ def ingest(tx: Connection, bundle: UUID) -> dict[str, Any]:
     job = tx.execute(select(jobs.c.id).where(jobs.c.bundle == bundle, jobs.c.kind == Kind.INGEST)
                      .order_by(jobs.c.created_at.desc()).limit(1)).scalar()
     return {"bundle": str(bundle), "job": job and str(job), "state": state}
+
+
+def source(tx: Connection, bundle: UUID, viewer: UUID | None) -> Source | None:
+    """What it takes to read the bundle, if the viewer may see it."""
+    row = tx.execute(select(bundles).where(bundles.c.id == bundle, visible(bundles, viewer))).first()
+    if row is None:
+        return None
+    files = tx.execute(select(bundle_files).where(bundle_files.c.bundle == bundle)).all()
+    topics = tx.execute(select(bundle_topics.c.name).where(bundle_topics.c.bundle == bundle)).scalars()
+    return Source(row, files, frozenset(topics))
 
 
 def file_key(tx: Connection, bundle: UUID, name: str, viewer: UUID | None) -> str | None:

@@ -1,0 +1,54 @@
+"""Playbacks: a recording played as if it happened now."""
+
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import Field, StringConstraints, model_validator
+
+from shared.domain.states import State
+from webapp.api.schemas.base import Input, Output
+
+Time = Annotated[str, StringConstraints(max_length=40)] | Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Rate = Annotated[float, Field(ge=0.1, le=50, allow_inf_nan=False,
+                             description="seconds of the recording in one of ours")]
+TopicName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class NewPlayback(Input):
+    """What to play, and how."""
+
+    bundle: UUID = Field(strict=False)
+    rate: Rate = 1.0
+    start: Time | None = Field(None, description="ns, or +seconds from the bundle's start", examples=["+2.5"])
+    end: Time | None = Field(None, description="ns, or +seconds from the bundle's start")
+    loop: bool = False
+    topics: Annotated[list[TopicName], Field(min_length=1, max_length=10_000)] | None = Field(
+        None, description="all when left out")
+
+
+class Order(Input):
+    """What the player is to do."""
+
+    action: Literal["play", "pause", "seek", "rate", "step", "stop"]
+    to_ns: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = Field(None, description="where to, with seek")
+    rate: Rate | None = Field(None, description="with rate")
+
+    @model_validator(mode="after")
+    def _says_what_the_action_needs(self) -> Self:
+        if (self.action == "seek") != (self.to_ns is not None):
+            raise ValueError("to_ns goes with seek, and seek needs to_ns")
+        if (self.action == "rate") != (self.rate is not None):
+            raise ValueError("rate goes with the action rate, which needs it")
+        return self
+
+
+class Playback(Output):
+    """A playback and where it stands."""
+
+    id: UUID
+    state: State
+    bundle: UUID
+    rate: float
+    paused: bool
+    position_ns: int | None = Field(description="null while it does not run")
+    websocket_url: str | None = Field(description="for viewers that speak the Foxglove protocol")
