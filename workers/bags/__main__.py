@@ -1,13 +1,22 @@
-"""The caged child: `python -m workers.bags PATH [SECONDS]` prints the facts of one recording. Started by cage.py."""
+"""The caged child: `python -m workers.bags PATH [SECONDS [INDEX]]` prints the facts of one recording, and writes its
+index to the file INDEX. Started by cage.py.
+"""
 
 import json
 import resource
 import signal
 import sys
+import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workers.bags import limits
+
+if TYPE_CHECKING:
+    from workers.bags.recordings import Recording
+    from workers.bags.shapes import Facts
 
 
 def confine(seconds: float) -> None:
@@ -29,14 +38,18 @@ def confine(seconds: float) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-def examine_here(path: Path, seconds: float) -> str:
-    """The facts as JSON of at most ANSWER_BYTES."""
+def examine_here(path: Path, seconds: float, index: Path | None = None) -> str:
+    """The facts as JSON of at most ANSWER_BYTES. With `index`, what can be read in parts is indexed there."""
     from workers.bags.facts import facts, rejected  # noqa: PLC0415 what parses bytes is loaded inside the cage
     from workers.bags.problems import Code, Problems  # noqa: PLC0415
     from workers.bags.recordings import recording_at  # noqa: PLC0415
 
+    deadline = time.monotonic() + seconds
     recording = recording_at(path)
-    answer = json.dumps(asdict(facts(recording, seconds=seconds)), allow_nan=False)
+    found = facts(recording, seconds=seconds)
+    answer = json.dumps(asdict(found), allow_nan=False)
+    if index and found.state != "REJECTED" and len(answer) <= limits.ANSWER_BYTES:
+        _index(recording, found, index, deadline)
     if len(answer) > limits.ANSWER_BYTES:
         problems = Problems()
         problems.add(Code.HOSTILE, f"its facts fill {len(answer)} bytes")
@@ -44,7 +57,23 @@ def examine_here(path: Path, seconds: float) -> str:
     return answer
 
 
+def _index(recording: "Recording", found: "Facts", target: Path, deadline: float) -> None:
+    """Writes the index; none where the recording allows of none, for its facts are worth more."""
+    from workers.bags.files import Workspace  # noqa: PLC0415
+    from workers.bags.index_blocks import TooScattered  # noqa: PLC0415
+    from workers.bags.index_codec import TooLarge  # noqa: PLC0415
+    from workers.bags.indexing import write_index  # noqa: PLC0415
+    from workers.bags.problems import Hostile, NotARecording  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="simyard-bag-") as folder:
+        try:
+            write_index(recording, found, target, Workspace(Path(folder), deadline))
+        except (Hostile, NotARecording, TooLarge, TooScattered, MemoryError) as error:
+            print(f"no index: {type(error).__name__} {error}", file=sys.stderr)
+
+
 if __name__ == "__main__":
     time_allowed = float(sys.argv[2]) if len(sys.argv) > 2 else 3600.0
     confine(time_allowed)
-    sys.stdout.write(examine_here(Path(sys.argv[1]), time_allowed) + "\n")
+    index_file = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    sys.stdout.write(examine_here(Path(sys.argv[1]), time_allowed, index_file) + "\n")

@@ -39,15 +39,28 @@ class ExaminationFailed(Exception):
     """We failed, not the recording: worth another try. The text says how."""
 
 
-def examine(path: Path, timeout_seconds: float, *, scratch: Path | None = None) -> dict[str, Any]:
+def examine(
+    path: Path, timeout_seconds: float, *, scratch: Path | None = None, index: Path | None = None
+) -> dict[str, Any]:
     """The facts of the recording that is the folder or file `path`, as JSON types in the shape of shapes.Facts.
 
     Takes up to `timeout_seconds` and a moment. Private copies go below `scratch` (or the system's temporary folder) and
-    are gone afterwards. Raises ExaminationFailed when the machine or we failed.
+    are gone afterwards. The file `index` is written with what reading parts of it needs (see index.py); there
+    is none when the recording is refused or cannot be indexed. Raises ExaminationFailed when the machine or we failed.
     """
+    facts = None
+    try:
+        facts = _examine(path, timeout_seconds, scratch, index)
+    finally:
+        if index and (facts is None or facts["state"] == "REJECTED"):
+            index.unlink(missing_ok=True)
+    return facts
+
+
+def _examine(path: Path, timeout_seconds: float, scratch: Path | None, index: Path | None) -> dict[str, Any]:
     try:
         with TemporaryDirectory(dir=scratch, prefix="simyard-cage-") as folder, TemporaryFile() as complaints:
-            child = _start(path, timeout_seconds, folder, complaints)
+            child = _start(path, timeout_seconds, folder, complaints, index)
             try:
                 answer = _read_answer(child, time.monotonic() + timeout_seconds + GRACE_SECONDS)
             finally:
@@ -62,10 +75,13 @@ def examine(path: Path, timeout_seconds: float, *, scratch: Path | None = None) 
         raise ExaminationFailed(f"{path}: {error}") from error
 
 
-def _start(path: Path, seconds: float, scratch: str, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    path: Path, seconds: float, scratch: str, complaints: IO[bytes], index: Path | None
+) -> subprocess.Popen[bytes]:
     """The child: nothing of our environment, no descriptor but the answer's, a session of its own."""
     # -P: the current folder, which may hold what a simulator wrote, is no place to import from.
     command = [sys.executable, "-P", "-m", "workers.bags", str(path.absolute()), f"{seconds:g}"]
+    command += [str(index.absolute())] if index else []
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "TMPDIR": scratch}
     return subprocess.Popen(
         command,
