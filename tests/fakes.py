@@ -101,6 +101,8 @@ class FakeWeb:
         self.inputs: list[dict[str, Any]] = []  # what an ingester is to fetch; urls are added
         self.sources: dict[str, bytes] = {}  # by name, as they lie in object storage
         self.cuts = 0  # so many answers of sources end in their middle
+        self.refuse_once = False  # as a URL whose time has run out is
+        self.address: dict[str, str] = {}  # of a player
         self.heard = threading.Event()  # the facts have come
         self._parts: dict[str, dict[int, bytes]] = {}
         web = self
@@ -119,12 +121,18 @@ class FakeWeb:
 
             def _serve(self, name: str) -> None:
                 content = web.sources.get(name)
-                if content is None:
-                    self.send_error(404)
+                if content is None or web.refuse_once:
+                    self.send_error(404 if content is None else 403)
+                    web.refuse_once = False
                     return
-                first = int((self.headers.get("range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
-                self.send_response(206 if first else 200)
+                wanted = self.headers.get("range")
+                start, _, stop = (wanted or "bytes=0-").removeprefix("bytes=").partition("-")
+                first = int(start)
+                whole, content = len(content), content[:int(stop) + 1 if stop else None]
+                self.send_response(206 if wanted else 200)
                 self.send_header("Content-Length", str(len(content) - first))
+                if wanted:
+                    self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{whole}")
                 self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
                 self.end_headers()
                 web.calls.append(f"{self.path} from {first}")
@@ -194,7 +202,12 @@ class FakeWeb:
             self.objects[said["path"]] = b"".join(parts[number] for number in sorted(parts))
             answer = {"size": len(self.objects[said["path"]])}
         elif verb == "inputs":
-            answer = {"files": [file | {"url": f"{self.url}/s3/{quote(file['name'])}"} for file in self.inputs]}
+            answer = {"files": [file | {"url": f"{self.url}/s3/{quote(file['name'])}"} for file in self.inputs]} \
+                if self.inputs else {"index_url": f"{self.url}/s3/index", "files": {
+                    name: {"url": f"{self.url}/s3/{quote(name)}", "size": len(content)}
+                    for name, content in self.sources.items() if name != "index"}}
+        elif verb == "address":
+            self.address = said
         elif verb == "facts":
             self.facts = said
             self.heard.set()

@@ -55,58 +55,79 @@ class Viewer:
             return found
 
 
+class Show:
+    """One stream from a player: who looks here, and what is latched, for those who come later."""
+
+    def __init__(self) -> None:
+        self.viewers: set[Viewer] = set()
+        self.latched: dict[bytes, bytes] = {}
+
+    def note(self, data: bytes) -> None:
+        """Keep what the player marks as latched, until it says that another turn begins."""
+        head = data.partition(b"\n")[0]
+        if head == b": turn":
+            self.latched.clear()
+        elif head.startswith(b": latched "):
+            self.latched[head] = data
+
+
 class Relays:
     """One stream from each player that has viewers here, handed to all of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._viewers: dict[UUID, set[Viewer]] = {}
+        self._shows: dict[UUID, Show] = {}
 
     def join(self, playback: UUID, address: dict[str, Any]) -> Viewer:
         """A viewer that gets what the player shows from now on, until it leaves or the player ends."""
         viewer = Viewer()
         with self._lock:
-            begun = playback in self._viewers
-            viewers = self._viewers.setdefault(playback, set())
-            viewers.add(viewer)
+            show = self._shows.get(playback)
+            begun = show is not None
+            show = self._shows.setdefault(playback, Show())
+            for data in show.latched.values():
+                viewer.put(data)
+            show.viewers.add(viewer)
         if not begun:
-            threading.Thread(target=self._pass_on, args=(playback, viewers, address), name="relay", daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(playback, show, address), name="relay", daemon=True).start()
         return viewer
 
     def leave(self, playback: UUID, viewer: Viewer) -> None:
         """It looks no more; the stream from the player ends with its last viewer."""
         with self._lock:
-            self._viewers.get(playback, set()).discard(viewer)
+            if playback in self._shows:
+                self._shows[playback].viewers.discard(viewer)
 
     def close(self) -> None:
         """End every stream."""
         with self._lock:
-            everybody = [viewer for viewers in self._viewers.values() for viewer in viewers]
+            everybody = [viewer for show in self._shows.values() for viewer in show.viewers]
         for viewer in everybody:
             viewer.close()
 
-    def _pass_on(self, playback: UUID, viewers: set[Viewer], address: dict[str, Any]) -> None:
+    def _pass_on(self, playback: UUID, show: Show, address: dict[str, Any]) -> None:
         try:
             with asked(address, "GET", "/frames", None, SILENCE_SECONDS) as answer:
                 for data in _events(answer):
-                    if not self._hand_out(playback, viewers, data):
+                    if not self._hand_out(playback, show, data):
                         return
         except (OSError, http.client.HTTPException) as error:
             log.info("the stream of playback %s ended: %s", playback, error)
         finally:
             with self._lock:
-                if self._viewers.get(playback) is viewers:  # else another stream has begun meanwhile
-                    del self._viewers[playback]
-                left = list(viewers)
+                if self._shows.get(playback) is show:  # else another stream has begun meanwhile
+                    del self._shows[playback]
+                left = list(show.viewers)
             for viewer in left:
                 viewer.close()
 
-    def _hand_out(self, playback: UUID, viewers: set[Viewer], data: bytes) -> bool:
+    def _hand_out(self, playback: UUID, show: Show, data: bytes) -> bool:
         """To everybody; False when nobody is left, and then the next to join begins another stream."""
         with self._lock:
-            present = list(viewers)
+            show.note(data)
+            present = list(show.viewers)
             if not present:
-                del self._viewers[playback]
+                del self._shows[playback]
         for viewer in present:
             viewer.put(data)
         return bool(present)

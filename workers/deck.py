@@ -11,9 +11,11 @@ RATES = (0.1, 50.0)
 
 @dataclass(frozen=True)
 class Stand:
-    """A look at the deck. `turn` grows with every jump: what was read for an earlier turn is not to be shown."""
+    """A look at the deck. `turn` grows with every jump, to `begun_ns`: what was read for an earlier turn is not to be
+    shown."""
 
     turn: int
+    begun_ns: int
     position_ns: int
     rate: float
     playing: bool
@@ -29,7 +31,8 @@ class Deck:
         self._now, self._loop = now, loop
         self._moved = threading.Condition()
         self._turn, self._rate, self._playing = 0, _bounded(rate), True
-        self._anchor_ns, self._anchor = start_ns, now()
+        self._begun_ns = self._anchor_ns = start_ns
+        self._anchor = now()
         self._steps = 0
         self._closed = False
 
@@ -107,7 +110,7 @@ class Deck:
     def _stand(self) -> Stand:
         position = self._position()
         ended = position >= self.end_ns
-        return Stand(self._turn, position, self._rate, self._playing and not (ended and not self._loop), ended)
+        return Stand(self._turn, self._begun_ns, position, self._rate, self._playing and not (ended and not self._loop), ended)
 
     def _position(self) -> int:
         if not self._playing:
@@ -124,7 +127,8 @@ class Deck:
 
     def _jump(self, to_ns: int) -> None:
         self._turn += 1
-        self._anchor_ns, self._anchor = to_ns, self._now()
+        self._begun_ns = self._anchor_ns = to_ns
+        self._anchor = self._now()
         self._moved.notify_all()
 
 

@@ -66,7 +66,7 @@ def fetch(uplink: Uplink, file: dict[str, Any], target: Path, tell: Callable[[in
             except Failed as error:
                 print(f"{file['name']} is fetched on from byte {out.tell()}: {error}", file=sys.stderr, flush=True)
                 time.sleep(PAUSE_SECONDS)
-                url = next(each["url"] for each in uplink.inputs() if each["name"] == file["name"])
+                url = next(each["url"] for each in uplink.inputs()["files"] if each["name"] == file["name"])
     if digest.hexdigest() != file["sha256"]:
         raise Unsound(f"{file['name']}: its sha256 is {digest.hexdigest()}, announced was {file['sha256']}")
     return {"path": file["name"], "size": file["size"], "sha256": file["sha256"], "etag": etag}
@@ -109,7 +109,7 @@ def main() -> None:
     attempt = Path.cwd()
     uplink = Uplink(json.loads((attempt / ".simyard" / "grant.json").read_text()))
     try:
-        found = ingest(attempt, uplink, uplink.inputs())
+        found = ingest(attempt, uplink, uplink.inputs()["files"])
     except (ExaminationFailed, OSError) as error:
         print(f"could not be ingested: {error}", file=sys.stderr)
         sys.exit(1)

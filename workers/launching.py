@@ -14,7 +14,7 @@ from workers.runtimes.base import Name, Run
 
 log = logging.getLogger(__name__)
 
-OURS = {Kind.INGEST: "workers.ingester"}  # what runs for jobs that have no simulator
+OURS = {Kind.INGEST: "workers.ingester", Kind.PLAYBACK: "workers.player"}  # what runs for jobs that have no simulator
 
 
 def launch(doors: Doors, job: UUID) -> None:

@@ -51,11 +51,14 @@ class Uplink:
         """Tell what was found, until it is heard."""
         insist(lambda: self._call("PUT", "/facts", facts))
 
-    def inputs(self) -> list[dict[str, Any]]:
-        """The files of the bundle that this attempt is to look into: name, size, sha256, and a url to read it."""
-        answer = insist(lambda: self._call("GET", "/inputs", None))
-        files: list[dict[str, Any]] = answer["files"]
-        return files
+    def inputs(self) -> dict[str, Any]:
+        """What this attempt works on, by URLs that live a quarter of an hour: `files` of an ingest are a list of name,
+        size, sha256 and url; of a playback a mapping of names to size and url, with `index_url` beside."""
+        return insist(lambda: self._call("GET", "/inputs", None))
+
+    def tell_address(self, address: dict[str, str]) -> None:
+        """Tell where this attempt's player listens, until it is heard."""
+        insist(lambda: self._call("PUT", "/address", address))
 
     def upload(self, path: str, file: Path) -> tuple[int, str]:
         """Upload a file to the attempt's `path`, trying until it is there; its size in bytes and its sha256 in hex.

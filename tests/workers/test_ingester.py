@@ -53,7 +53,7 @@ def announce(web: FakeWeb, **files: bytes) -> None:
 
 def run(web: FakeWeb, attempt: Path) -> Ingested:
     line = Uplink(grant(web))
-    return Ingested.model_validate(json.loads(json.dumps(ingest(attempt, line, line.inputs()))))
+    return Ingested.model_validate(json.loads(json.dumps(ingest(attempt, line, line.inputs()["files"]))))
 
 
 def test_what_was_uploaded_is_examined_and_its_metadata_rebuilt(web: FakeWeb, attempt: Path, bag: bytes) -> None:
@@ -103,7 +103,7 @@ def test_what_is_overwritten_while_it_is_read_is_unsound(web: FakeWeb, attempt: 
     other = bytes(reversed(bag))
     original = Uplink.inputs
 
-    def overwriting(line: Uplink) -> list[dict[str, Any]]:
+    def overwriting(line: Uplink) -> dict[str, Any]:
         if any("from" in call for call in web.calls):
             web.sources["a.db3"] = other
         return original(line)
