@@ -106,6 +106,28 @@ class WorkerSettings(Settings):
         return value.absolute()
 
 
+class ReaderSettings(BaseSettings):
+    """What the reader needs, which is told nothing of where anything else is."""
+
+    model_config = DatabaseSettings.model_config
+
+    simyard_reader_listen: Annotated[str, Field(pattern=r"^[^\s]+:\d{1,5}$")] = "127.0.0.1:8010"
+    simyard_reader_token: Annotated[SecretStr, Field(min_length=1)]
+    simyard_reader_excerpts: Count | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @cached_property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, _, port = self.simyard_reader_listen.rpartition(":")
+        return host, int(port)
+
+    @cached_property
+    def excerpts(self) -> int:
+        """How many are made at once: stated, or two for each core of this machine."""
+        return self.simyard_reader_excerpts or 2 * (os.cpu_count() or 1)
+
+
 class InstallSettings(WebSettings):
     """What the install step needs besides: the first administrator, and the files of the built-in templates."""
 

@@ -14,8 +14,16 @@ from typing import Any
 from workers.bags.definitions import READABLE_DEFINITIONS, READABLE_MESSAGES, spelled
 from workers.bags.deserialize import CDR, ROS1, Format, Reader, Undecodable
 from workers.bags.extract import Message
-from workers.bags.index import Index, IndexedTopic
-from workers.bags.message_types import ROS1_TIMES, Fields, Types, Undefined, defined_types, known_types
+from workers.bags.index import Definition, Index, IndexedTopic
+from workers.bags.message_types import (
+    ROS1_TIMES,
+    Fields,
+    Types,
+    Undefined,
+    defined_types,
+    known_definition,
+    known_types,
+)
 
 dumped = partial(json.dumps, allow_nan=False, separators=(",", ":"))
 # The encapsulation before a message in CDR.
@@ -55,6 +63,18 @@ class Decoder:
                 with suppress(Undecodable):
                     return reader.read(message.data)
         raise Undecodable("not what any definition of its type says")
+
+    def definition(self, message: Message) -> Definition | None:
+        """What defines the message: what its recording says, unless that does not fit and what is known does."""
+        topic = self._index.topics[message.topic]
+        recorded = None if topic.definition is None else self._index.definitions[topic.definition]
+        with suppress(Undecodable):
+            layout = _layout(topic, message.data)
+            if not any(_fits(reader, message.data) for reader in self._recorded(message.topic, layout)):
+                for reader in self._known(message.topic, layout):
+                    if _fits(reader, message.data):
+                        return known_definition(reader.name, known_types().index(reader.types))
+        return recorded
 
     def _recorded(self, number: int, layout: Format) -> list[Reader]:
         """A reader for the type as its recording defines it, if it does."""
@@ -97,6 +117,14 @@ class Decoder:
         else:
             yield types
             yield ChainMap(dict(types), *map(dict, known_types()))
+
+
+def _fits(reader: Reader, data: bytes) -> bool:
+    try:
+        reader.read(data)
+    except Undecodable:
+        return False
+    return True
 
 
 def _closure(name: str, types: Types) -> frozenset[tuple[str, Fields]]:

@@ -55,7 +55,7 @@ class Reader:
     """Reads messages of one type. Raises Undecodable at once for a type that cannot be read."""
 
     def __init__(self, name: str, types: Types, layout: Format) -> None:
-        self._types, self._layout = types, layout
+        self.name, self.types, self._layout = name, types, layout
         self._flats: dict[str, Flat | None] = {}
         self._least: dict[str, int] = {}
         self._readers: dict[str, Read] = {}
@@ -73,9 +73,9 @@ class Reader:
         return value
 
     def _fields(self, name: str, depth: int) -> Fields:
-        if depth > DEPTH or name not in self._types:
+        if depth > DEPTH or name not in self.types:
             raise Undecodable(f"no type {name[:100]!r}" if depth <= DEPTH else "types nest too deeply")
-        fields = self._types[name]
+        fields = self.types[name]
         # Nothing takes a byte in CDR.
         return fields or ((Field(DUMMY, "uint8"),) if self._layout.aligned else ())
 

@@ -66,10 +66,20 @@ def defined_types(type_name: str, definition: Definition) -> Types:
 @cache
 def known_types() -> tuple[Types, ...]:
     """The types of each ROS 2 distribution, the newest first."""
+    return tuple(_converted(store.fielddefs) for store in _stores())
+
+
+def known_definition(name: str, distribution: int) -> Definition:
+    """How a distribution, by its place in known_types, defines a type that it knows."""
+    text, _ = _stores()[distribution].generate_msgdef(name, ros_version=2)
+    return Definition("ros2msg", text.encode())
+
+
+@cache
+def _stores() -> tuple[Any, ...]:
     from rosbags.typesys import Stores, get_typestore  # noqa: PLC0415 slow, and for types without definition only
 
-    stores = [store for store in Stores if store.name.startswith("ROS2")]
-    return tuple(_converted(get_typestore(store).fielddefs) for store in reversed(stores))
+    return tuple(get_typestore(store) for store in reversed(Stores) if store.name.startswith("ROS2"))
 
 
 def _from_msg(name: str, text: str) -> dict[str, Fields]:

@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from workers.bags.metadata import load
-from workers.bags.qos import numbered
+from workers.bags.rebuild import numbered
 
 
 def offers(text: bytes) -> dict[str, str]:
@@ -18,7 +18,8 @@ def offers(text: bytes) -> dict[str, str]:
         name, offered = _member(topic, "name"), _member(topic, "offered_qos_profiles")
         if isinstance(name, str) and offered:
             # Text up to version 8, a list since.
-            found[name] = offered if isinstance(offered, str) else numbered(yaml.safe_dump(offered))
+            profiles: str = offered if isinstance(offered, str) else yaml.safe_dump(offered)
+            found[name] = numbered(profiles) or profiles
     return found
 
 
