@@ -22,7 +22,7 @@ from workers.bags.extract import Message
 from workers.bags.index import Index, IndexedTopic
 from workers.bags.latched import STATIC_DEPTH
 from workers.bags.qos import STATIC
-from workers.deck import Deck
+from workers.deck import RATES, Deck
 
 WAITING_FRAMES = 500
 HEARTBEAT_SECONDS = 10.0
@@ -222,13 +222,14 @@ class Foxglove(ServerListener):
 
     def on_playback_control_request(self, request: PlaybackControlRequest) -> PlaybackState:
         """A viewer moves the deck, as our own orders do."""
-        self._deck.set_rate(min(max(request.playback_speed, 0.1), 50.0))
+        plays = request.playback_command == PlaybackCommand.Play
+        if not plays:  # first, so that it stands exactly where it is sent
+            self._deck.pause()
+        self._deck.set_rate(min(max(request.playback_speed, RATES[0]), RATES[1]))
         if request.seek_time is not None:
             self._deck.seek(request.seek_time)
-        if request.playback_command == PlaybackCommand.Play:
+        if plays:
             self._deck.play()
-        else:
-            self._deck.pause()
         return self._state(did_seek=request.seek_time is not None, request=request.request_id)
 
     def _state(self, *, did_seek: bool, request: str | None) -> PlaybackState:

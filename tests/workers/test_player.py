@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -239,6 +240,10 @@ class FoxgloveClient:
 
     def subscribe(self, channel: int) -> None:
         self._socket.send(json.dumps({"op": "subscribe", "subscriptions": [{"id": 1, "channelId": channel}]}))
+
+    def control(self, *, playing: bool, speed: float, seek: int) -> None:
+        """A playback control request: opcode 3, command, speed, seek, the request's id."""
+        self._socket.send_binary(struct.pack("<BBfBQI", 3, 0 if playing else 1, speed, 1, seek, 2) + b"r1")
 
     def message(self) -> bytes:
         """The next message of a channel (binary, opcode 1)."""
