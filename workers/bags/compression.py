@@ -32,6 +32,9 @@ class Stream(Protocol):
 
     def read(self, count: int, /) -> bytes: ...
 
+    def lacks(self, count: int) -> bool:
+        """True when fewer bytes are left, as far as that is known before they are read."""
+
     def rest(self, workspace: Workspace) -> int:
         """How many bytes are left, which are given up."""
 
@@ -44,6 +47,9 @@ class PlainStream:
     def __init__(self, file: BinaryIO) -> None:
         self.read = file.read
         self._file = file
+
+    def lacks(self, count: int) -> bool:
+        return os.fstat(self._file.fileno()).st_size - self._file.tell() < count
 
     def rest(self, _workspace: Workspace) -> int:
         return -self._file.tell() + self._file.seek(0, os.SEEK_END)
@@ -67,20 +73,28 @@ class UnpackedStream:
         self._reader = unpacker.stream_reader(file, read_size=BLOCK // 8, read_across_frames=True)
 
     def read(self, count: int, /) -> bytes:
-        if self.damage:
-            return b""
+        data = bytearray()
+        while len(data) < count and not self.damage and (piece := self._piece(count - len(data))):
+            data += piece
+        # The library ends a cut frame without a word.
+        if len(data) < count and self._given < self._declared:
+            self.damage = self.damage or f"ends after {self._given} of {self._declared} unpacked bytes"
+        return bytes(data)
+
+    def _piece(self, count: int) -> bytes:
+        """What one step of unpacking gives: a fault costs what comes after it."""
         try:
-            data = self._reader.read(count)
+            piece = self._reader.read1(count)
         except zstandard.ZstdError as error:
             self.damage = str(error)
             return b""
-        self._given += len(data)
+        self._given += len(piece)
         if self._given > self._budget:
             raise Hostile(f"unpacks to more than {self._budget} bytes")
-        # The library ends a cut frame without a word.
-        if len(data) < count and self._given < self._declared:
-            self.damage = f"ends after {self._given} of {self._declared} unpacked bytes"
-        return data
+        return piece
+
+    def lacks(self, count: int) -> bool:
+        return False
 
     def rest(self, workspace: Workspace) -> int:
         left = 0

@@ -58,6 +58,8 @@ def rejected(recording: Recording, reason: Reason, problems: Problems) -> Facts:
 
 
 def _gather(recording: Recording, workspace: Workspace, problems: Problems) -> Facts:
+    if len(recording.files) > limits.MEMBERS:
+        raise Hostile(f"more than {limits.MEMBERS} files")
     data = [name for name in recording.files if role(name) == "data"]
     # ROS 1 writes no metadata.yaml.
     needs_none = recording.lone or (_storage(data) == "rosbag1" and data == list(recording.files))
@@ -163,7 +165,8 @@ def _extent(topics: list[Topic], files: int) -> Extent:
 
 
 def _files(recording: Recording) -> list[File]:
-    return [File(name, size_of(recording.folder / name), role(name) or "data") for name in recording.files]
+    names = recording.files[: limits.MEMBERS]
+    return [File(name, size_of(recording.folder / name), role(name) or "data") for name in names]
 
 
 def _storage(names: list[str]) -> Storage | None:

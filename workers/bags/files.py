@@ -27,11 +27,13 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a regular file; 0 when there is none of that name (links and folders included)."""
+    """Bytes of a regular file; 0 when there is none of that name (links, folders and names too long included)."""
     try:
         status = path.lstat()
-    except FileNotFoundError:
-        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            return 0
+        raise
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 

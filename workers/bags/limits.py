@@ -29,7 +29,7 @@ TABLES = 64
 # One row, record or chunk is held in memory, a chunk packed and unpacked at once: three of these fit MEMORY_BYTES.
 RECORD_BYTES = 256 * MIB
 # Where a ROS 1 bag is torn: how far the next chunk is looked for, and how often.
-STRAY_BYTES = GIB
+STRAY_BYTES = 256 * MIB
 STRAYS = 200
 # The header of a record of a ROS 1 bag: a few numbers, and at most the name of a topic.
 HEADER_BYTES = 64 * KIB

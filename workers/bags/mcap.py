@@ -167,6 +167,8 @@ class RecordReader:
             return int(length)
         first, whole = self.offset, HEAD.size + length
         self._leave(len(self.window))
+        if self.stream.lacks(first + whole - self.offset):
+            self.offset += self.stream.rest(self.workspace)
         while (left := first + whole - self.offset) and (block := self.stream.read(min(BLOCK, left))):
             self.workspace.check_time()
             self.window = block

@@ -22,7 +22,7 @@ POLICIES = {
 }
 TIMES = ("deadline", "lifespan", "liveliness_lease_duration")
 NUMBER = re.compile(r"[0-9]{1,20}")
-SPECIAL = re.compile(r'[^ !#-\[\]-~]')
+SPECIAL = re.compile(r"[^ !#-\[\]-~]")
 
 
 class Extent(NamedTuple):

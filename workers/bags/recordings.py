@@ -64,8 +64,10 @@ def discover(folder: Path) -> list[Recording]:
     entries_left = limits.FOLDER_ENTRIES
     while pending:
         place, path = pending.pop()
-        names, folders, entries = _listing(place, entries_left)
+        names, folders, entries = _listing(place)
         entries_left -= entries
+        if entries_left < 0 or len(names) > limits.MEMBERS:
+            raise Hostile(f"more than {limits.FOLDER_ENTRIES} files, or {limits.MEMBERS} of one recording")
         found += _recordings(place, path, names)
         if len(found) > limits.RECORDINGS:
             raise Hostile(f"more than {limits.RECORDINGS} recordings")
@@ -80,7 +82,7 @@ def recording_at(path: Path) -> Recording:
     if path.is_symlink():
         return Recording(path.parent, printable(path.name), ())
     if path.is_dir():
-        names, _, _ = _listing(path, limits.FOLDER_ENTRIES)
+        names, _, _ = _listing(path)
         return Recording(path, printable(path.name), _ordered(names))
     return Recording(path.parent, printable(path.name), (path.name,) if role(path.name) == "data" else ())
 
@@ -96,16 +98,19 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _listing(place: Path, most: int) -> tuple[list[str], list[str], int]:
-    """Names of possible members and of subfolders, and how many entries there were. A folder that is gone is empty."""
+def _listing(place: Path) -> tuple[list[str], list[str], int]:
+    """Names of possible members, at most one too many, and of subfolders, and how many entries there were.
+
+    A folder that is gone is empty, and none is read further than FOLDER_ENTRIES.
+    """
     members: list[str] = []
     folders: list[str] = []
     entries = 0
     try:
         with os.scandir(place) as listing:
             for entries, entry in enumerate(listing, start=1):
-                if entries > most or len(members) > limits.MEMBERS:
-                    raise Hostile(f"more than {limits.FOLDER_ENTRIES} files, or {limits.MEMBERS} of one recording")
+                if entries > limits.FOLDER_ENTRIES or len(members) > limits.MEMBERS:
+                    break
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
                 elif entry.is_file(follow_symlinks=False) and role(entry.name):
