@@ -1,23 +1,18 @@
 """Every real recording of the collection against the truth that was measured by other means."""
 
-import json
-import os
 import shutil
 from collections import Counter
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rosbags.rosbag2 import Reader
 
+from tests.workers.bags.collection import BAGS, found_in, recordings, true_files, unit_of, units
 from tests.workers.bags.making import codes, fingerprint
+from tests.workers.bags.table import parts, table
 from workers.bags.cage import examine
 from workers.bags.facts import facts
-from workers.bags.recordings import Recording, discover, recording_at
-from workers.bags.shapes import Facts
-
-BAGS = Path(os.environ.get("SIMYARD_BAGS", str(Path(__file__).parents[4] / "shared" / "data" / "bags")))
+from workers.bags.recordings import Recording, recording_at
 
 REJECTED = {
     "fox-ros1/fixtures/empty-file.bag",
@@ -36,42 +31,9 @@ UNREADABLE_BY_OTHERS = {"rb2-wrong-rmw-mcap/wrong_rmw_test"}
 DAMAGED = {"tiryoh-fixtures-old/fixtures/test_sample_truncated.mcap"}
 
 
-@cache
-def units() -> dict[str, dict[str, Any]]:
-    """The collection's units by path."""
-    truth = BAGS / "truth.json"
-    if not truth.is_file():
-        pytest.fail(f"no collection of recordings at {BAGS}: set SIMYARD_BAGS to a folder that holds truth.json")
-    return {
-        f"{folder}/{unit['unit']}".removesuffix("/."): unit
-        for folder, found in json.loads(truth.read_text()).items()
-        for unit in found
-    }
-
-
-@cache
-def recordings() -> tuple[Recording, ...]:
-    units()
-    return tuple(discover(BAGS))
-
-
-def true_files(recording: Recording) -> list[dict[str, Any]]:
-    """The truth of the files that make the recording: the listed ones where all of them are there, else every one."""
-    unit = units().get(recording.path) or units()[recording.path.rpartition("/")[0]]
-    there = [file for file in unit["files"] if file["name"] in recording.files]
-    listed = {Path(path).name for path in unit.get("meta", {}).get("paths", [])}
-    complete = listed and listed <= {file["name"] for file in there}
-    return [file for file in there if file["name"] in listed] if complete else there
-
-
 def folders() -> list[Recording]:
     """Recordings whose metadata.yaml can be used."""
     return [recording for recording in recordings() if units().get(recording.path, {}).get("meta", {}).get("paths")]
-
-
-@cache
-def found_in(recording: Recording) -> Facts:
-    return facts(recording)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -83,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_every_recording_of_the_collection_is_found() -> None:
     expected = {(path, file["name"]) for path, unit in units().items() for file in unit["files"]}
     found = {
-        (recording.path if recording.path in units() else recording.path.rpartition("/")[0], name)
+        (unit_of(recording), name)
         for recording in recordings()
         for name in recording.files
         if name.removesuffix(".zstd").endswith((".db3", ".mcap", ".bag", ".bag.active"))
@@ -156,3 +118,8 @@ def test_the_originals_stay_as_they_were() -> None:
 def test_known_quirks_are_told_by_the_caged_child(path: str, code: str) -> None:
     units()
     assert code in codes(examine(BAGS / path, 60))
+
+
+def test_the_page_about_recordings_tells_what_is_found() -> None:
+    """`python -m tests.workers.bags.table` writes its table anew."""
+    assert parts()[1] == table()

@@ -182,8 +182,8 @@ CASES: dict[str, Case] = {
     "rows of everything but messages": safe(
         other_messages(
             "id INTEGER PRIMARY KEY, topic_id, timestamp, data)",
-            "INSERT INTO messages "
-            "VALUES (1, 'a', 1, 1), (2, 1, 'noon', 1), (3, 1, 1.5, 1), (4, x'', 1, 1), (5, 1, 9e999, 1), (6, 1, 1, NULL)",
+            "INSERT INTO messages VALUES (1, 'a', 1, 1), (2, 1, 'noon', 1), (3, 1, 1.5, 1), (4, x'', 1, 1), "
+            "(5, 1, 9e999, 1), (6, 1, 1, NULL)",
         ),
         "row_malformed",
         0,
