@@ -10,10 +10,12 @@ from flask import Blueprint, Response, g, request
 from pydantic import Field, StringConstraints
 
 from shared.domain.errors import Conflict, FieldError, NotFound
+from shared.domain.specs import Program
 from shared.domain.states import LIVE, Kind, State
 from shared.messaging.queue import Work
 from shared.persistence.bundles import announced
 from shared.storage import keys
+from shared.storage.store import Store
 from webapp import writes
 from webapp.api.resource import answer, invalid, read_body, read_json
 from webapp.api.schemas.base import Input
@@ -115,20 +117,34 @@ def report(job: UUID, attempt: int) -> Response:
 
 @internal.get("/inputs")
 def show_inputs(job: UUID, attempt: int) -> Response:
-    """What an ingester is to look into, or a player to play, with URLs that live a quarter of an hour."""
+    """What an ingester is to look into, a player to play, or a simulator to get, with URLs that live a quarter of an
+    hour."""
     store = parts().connections.store
+    if g.job.kind == Kind.INSTANCE:
+        return answer({"bundles": _bundles(store)})
     if g.job.kind == Kind.PLAYBACK:
         with parts().connections.database.single() as tx:
             source = bundles.source(tx, g.job.bundle, viewer=None)
         if source is not None:
             return answer(urls_of(source, store))
-    if g.job.kind != Kind.INGEST:
-        raise NotFound(f"job {job} has no inputs")
+        raise NotFound(f"bundle {g.job.bundle} is gone")
     with parts().connections.database.single() as tx:
         files = announced(tx, g.job.bundle)
     return answer({"files": [
         {"name": file.name, "size": file.size, "sha256": file.sha256,
          "url": store.source_url(keys.uploaded_file(g.job.bundle, file.place))} for file in files]})
+
+
+def _bundles(store: Store) -> list[dict[str, Any]]:
+    """The bundles that the simulation asked for, as they are now. NotFound when one is gone."""
+    wanted = Program.model_validate(g.job.program).inputs
+    with parts().connections.database.single() as tx:
+        found = bundles.contents(tx, wanted)
+    if gone := [bundle for bundle in wanted if bundle not in found]:
+        raise NotFound(f"bundle {gone[0]} is gone")
+    return [{"id": str(bundle), "files": [
+        {"name": file.name, "size": file.size, "sha256": file.sha256, "url": store.source_url(file.key)}
+        for file in found[bundle]]} for bundle in wanted]
 
 
 @internal.put("/address")

@@ -20,8 +20,9 @@ def make_program(spec: SimulationSpec, template: TemplateSpec, settings: WebSett
     if resources.memory_mb is None:
         resources = resources.model_copy(update={"memory_mb": settings.execution_memory_limit_mb})
     _check_ceilings(limits, resources, settings)
-    return Program(command=template.command, env=template.env | spec.env, resources=resources, limits=limits,
-                   stop=template.stop, record=template.record, retry=template.retry)
+    return Program(command=template.command, inputs=tuple(spec.inputs), env=template.env | spec.env,
+                   resources=resources, limits=limits, stop=template.stop, record=template.record,
+                   retry=template.retry)
 
 
 def _check_ceilings(limits: Limits, resources: Resources, settings: WebSettings) -> None:

@@ -4,22 +4,25 @@ import secrets
 from typing import Any
 from uuid import UUID, uuid4
 
+from shared.domain.errors import FieldError, InvalidSpec
 from shared.domain.moves import Submission
 from shared.domain.specs import SimulationSpec
-from shared.domain.states import State, phase
+from shared.domain.states import BundleState, State, phase
 from webapp import offload
 from webapp.idempotency import Answer, Key
 from webapp.parts import Parts
 from webapp.programs import make_program
+from webapp.queries import bundles
 from webapp.queries.simulations import PRIORITIES
 from webapp.sweeps import SEEDS, Sets, expand
 from webapp.templates import Template
 
 
-def submit(parts: Parts, spec: SimulationSpec, owner: UUID, key: Key | None) -> Answer:
+def submit(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None, key: Key | None) -> Answer:
     """Write the simulation; (202, answer), or those of before for a known key. InvalidSpec says what is wrong."""
     if key and (answer := key.known(parts.connections.database)):
         return answer
+    _check_inputs(parts, spec, viewer)
     template = parts.templates.find(spec.template)
     spec = spec.model_copy(update={
         "template": f"{template.name}@{template.version}", "name": spec.name or template.name,
@@ -34,6 +37,20 @@ def submit(parts: Parts, spec: SimulationSpec, owner: UUID, key: Key | None) -> 
     body = _answer(submission, parts.settings.api_str)
     known = parts.connections.lifecycle.submit(submission, key.answering(202, body) if key else None)
     return known or (202, body)
+
+
+def _check_inputs(parts: Parts, spec: SimulationSpec, viewer: UUID | None) -> None:
+    """Every input is a bundle with its files that the one who submits may read."""
+    if not spec.inputs:
+        return
+    with parts.connections.database.single() as tx:
+        states = bundles.states(tx, spec.inputs, viewer)
+    wrong = [FieldError(f"inputs.{place}", f"there is no bundle {bundle}" if bundle not in states else
+                        f"bundle {bundle} is {states[bundle]}")
+             for place, bundle in enumerate(spec.inputs)
+             if states.get(bundle) not in (BundleState.READY, BundleState.DAMAGED)]
+    if wrong:
+        raise InvalidSpec("not valid: inputs", code="invalid", errors=wrong)
 
 
 def _expand(spec: SimulationSpec, template: Template, ceiling: int) -> Sets:

@@ -110,7 +110,8 @@ class Deck:
     def _stand(self) -> Stand:
         position = self._position()
         ended = position >= self.end_ns
-        return Stand(self._turn, self._begun_ns, position, self._rate, self._playing and not (ended and not self._loop), ended)
+        playing = self._playing and (self._loop or not ended)
+        return Stand(self._turn, self._begun_ns, position, self._rate, playing, ended)
 
     def _position(self) -> int:
         if not self._playing:

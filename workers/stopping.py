@@ -8,7 +8,7 @@ from shared.domain.specs import Program
 from shared.domain.states import State
 from shared.persistence.queries import job_by_id, postpone
 from workers.doors import Doors
-from workers.runtimes.base import Name
+from workers.runtimes.base import Name, Seen
 
 
 def stop(doors: Doors, job: UUID) -> None:
@@ -20,7 +20,11 @@ def stop(doors: Doors, job: UUID) -> None:
     policy = Program.model_validate(row.program).stop
     left = timedelta(seconds=policy.grace_seconds) - (row.now - row.state_since)
     if left <= timedelta():
-        doors.runtime.stop(Name(job, row.attempt), signal.SIGKILL)
+        name = Name(job, row.attempt)
+        if doors.runtime.observe(name).seen == Seen.STARTING:  # its inputs are on their way still
+            doors.runtime.kill(name)
+        else:
+            doors.runtime.stop(name, signal.SIGKILL)
     elif doors.runtime.stop(Name(job, row.attempt), policy.number()):
         with doors.connections.database.transaction() as tx:
             postpone(tx, [job], left)

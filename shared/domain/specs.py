@@ -17,6 +17,7 @@ Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,63}$")]
 Labels = Annotated[dict[Label, Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]],
                    Field(max_length=50)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+MOST_INPUTS = 20
 Environment = Annotated[dict[Variable, Argument], Field(max_length=100)]
 
 RESERVED_VARIABLES = ("SIMYARD_", "ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
@@ -172,7 +173,7 @@ class SimulationSpec(Spec):
     max_parallel: Annotated[int, Field(ge=1)] | None = None
     limits: LimitOverrides = LimitOverrides()
     env: Environment = {}
-    inputs: Annotated[list[UUID], Field(max_length=0)] = []
+    inputs: Annotated[list[Annotated[UUID, Field(strict=False)]], Field(max_length=MOST_INPUTS)] = []
     keep: Literal["all"] = "all"
     keep_days: None = None
     visibility: Literal["team", "private"] = "team"
@@ -190,9 +191,11 @@ class SimulationSpec(Spec):
 
 
 class Program(Spec):
-    """What each attempt of a simulation runs: the template with the submission's overrides and every limit stated."""
+    """What each attempt of a simulation runs: the template with the submission's overrides and every limit stated.
+    `inputs`: the bundles that it is brought before it starts."""
 
     command: tuple[str, ...]
+    inputs: tuple[Annotated[UUID, Field(strict=False)], ...] = ()
     env: dict[str, str] = {}
     resources: Resources = Resources()
     limits: Limits = Limits()
@@ -200,7 +203,7 @@ class Program(Spec):
     record: Record = Record()
     retry: Retry = Retry()
 
-    @field_validator("command", mode="before")
+    @field_validator("command", "inputs", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

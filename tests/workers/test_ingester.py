@@ -14,7 +14,7 @@ import pytest
 
 from tests.fakes import FakeWeb
 from tests.workers.bags.making import messages, write_db3
-from workers import ingester, uplink
+from workers import fetching, uplink
 from workers.facts import Ingested
 from workers.ingester import ingest
 from workers.uplink import Uplink
@@ -22,7 +22,7 @@ from workers.uplink import Uplink
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWeb]:
-    monkeypatch.setattr(ingester, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(fetching, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(uplink, "LONGEST_PAUSE_SECONDS", 0.05)
     with FakeWeb() as web:
         yield web

@@ -27,7 +27,7 @@ api = Resource("simulations", "Submissions: a template, the space of its paramet
 def submit_simulation(body: SimulationSpec) -> Response:
     """Submit a simulation: one instance for each set of parameters and repeat."""
     key = key_of_request(caller().id, body)
-    status, made = submit(parts(), body, caller().id, key)
+    status, made = submit(parts(), body, caller().id, caller().viewer, key)
     return answer(made, status, {"Location": made["links"]["self"]})
 
 

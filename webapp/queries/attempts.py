@@ -6,7 +6,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, func, select
 
 from shared.domain.states import ENDED
-from shared.persistence.models import attempts, jobs
+from shared.persistence.models import attempts, jobs, simulations
+from shared.persistence.queries import PROGRAM
 
 
 def find(tx: Connection, job: UUID, attempt: int) -> Row[Any] | None:
@@ -21,11 +22,13 @@ def find(tx: Connection, job: UUID, attempt: int) -> Row[Any] | None:
 
 
 def for_recorder(tx: Connection, job: UUID, attempt: int) -> Row[Any] | None:
-    """token_hash of the attempt, with id, simulation, bundle, kind, state and attempt (the present one) of its job."""
+    """token_hash of the attempt, with id, simulation, bundle, program, kind, state and attempt (the present one) of its
+    job."""
     return tx.execute(
         select(attempts.c.token_hash, jobs.c.id, jobs.c.simulation, jobs.c.bundle, jobs.c.kind, jobs.c.state,
-               jobs.c.attempt)
+               jobs.c.attempt, PROGRAM)
         .join(jobs, jobs.c.id == attempts.c.job)
+        .outerjoin(simulations, simulations.c.id == jobs.c.simulation)
         .where(attempts.c.job == job, attempts.c.number == attempt)).first()
 
 

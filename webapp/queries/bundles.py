@@ -60,6 +60,21 @@ def owner(tx: Connection, bundle: UUID, viewer: UUID | None) -> Row[Any] | None:
                       .where(bundles.c.id == bundle, visible(bundles, viewer))).first()
 
 
+def states(tx: Connection, wanted: Sequence[UUID], viewer: UUID | None) -> dict[UUID, str]:
+    """The states of those bundles that are there and that the viewer may see."""
+    rows = tx.execute(select(bundles.c.id, bundles.c.state)
+                      .where(bundles.c.id.in_(wanted), visible(bundles, viewer))).all()
+    return {row.id: row.state for row in rows}
+
+
+def contents(tx: Connection, wanted: Sequence[UUID]) -> dict[UUID, list[Row[Any]]]:
+    """The files of those bundles that are there, with their keys."""
+    found: dict[UUID, list[Row[Any]]] = defaultdict(list)
+    for row in tx.execute(select(bundle_files).where(bundle_files.c.bundle.in_(wanted))):
+        found[row.bundle].append(row)
+    return found
+
+
 def held(tx: Connection, digest: str, viewer: UUID | None) -> Row[Any] | None:
     """(id, state) of the oldest usable bundle with this content that the viewer may see."""
     return tx.execute(

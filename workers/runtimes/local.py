@@ -112,6 +112,8 @@ class LocalRuntime:
         # Room for what must be written even when the disk is full.
         _write(control / "status", BLANK)
         _write(control / "limit", " " * 1023 + "\n")
+        if run.program.inputs:  # tells the shim to have them brought
+            _write(control / "inputs", "")
         self._write_grant(run, control)
 
     def _write_grant(self, run: Run, control: Path) -> None:

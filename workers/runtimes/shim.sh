@@ -25,6 +25,9 @@ end_with() {
     # In the foreground: a background command of a shell ignores SIGINT, and so would the program.
     (
         read -r word <&8 && [ "$word" = go ] || exit 0
+        if [ -e "$control/inputs" ]; then
+            /usr/bin/env -i LANG=C.UTF-8 "$python" -P -m workers.inputs "$control" 2>>"$control/recorder.log" || exit 125
+        fi
         cd -P /proc/self && pid=${PWD##*/} && cd "${control%/*}" || exit 126
         echo "$pid" >"$control/main.pid"
         echo started

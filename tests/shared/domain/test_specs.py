@@ -54,7 +54,8 @@ def test_a_bad_template_is_refused_naming_the_field(fields: dict[str, Any], fiel
 @pytest.mark.parametrize("fields", [
     {"repeats": 0}, {"repeats": "2"}, {"method": "random"}, {"method": "list"}, {"points": [{}]}, {"seed": -1},
     {"seed": 2**31}, {"priority": "urgent"}, {"max_parallel": 0}, {"template": "a@0"}, {"template": "a b"},
-    {"inputs": ["8c5a3c5e-3f5e-4a58-9a53-0c6f1f2c7a11"]}, {"labels": {"": "x"}}, {"limits": {"run_seconds": 0}},
+    {"inputs": ["none"]}, {"inputs": ["8c5a3c5e-3f5e-4a58-9a53-0c6f1f2c7a11"] * 21},
+    {"labels": {"": "x"}}, {"limits": {"run_seconds": 0}},
 ])
 def test_a_bad_submission_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -1,0 +1,45 @@
+"""Brings a simulator the bundles that it asked for: `python -m workers.inputs CONTROL`, run by the shim before the
+program. Each lies in a folder of its own below SIMYARD_INPUTS, named by the bundle's id, for reading only."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from workers.fetching import Unsound, fetch
+from workers.uplink import Over, Refused, Uplink
+
+LIMIT_BYTES = 1023
+
+
+def bring(folder: Path, uplink: Uplink) -> None:
+    """Fetch every file of every bundle. Raises Unsound when one is not what it was."""
+    for bundle in uplink.inputs()["bundles"]:
+        place = folder / bundle["id"]
+        place.mkdir(mode=0o750, exist_ok=True)
+        for file in bundle["files"]:
+            target = place / file["name"]
+            fetch(file, target, lambda _: None,
+                  lambda id=bundle["id"], name=file["name"]: _fresh_url(uplink, id, name))  # type: ignore[misc]
+            target.chmod(0o440)
+        place.chmod(0o550)
+
+
+def _fresh_url(uplink: Uplink, bundle: str, name: str) -> str:
+    found: dict[str, Any] = next(each for each in uplink.inputs()["bundles"] if each["id"] == bundle)
+    return next(str(file["url"]) for file in found["files"] if file["name"] == name)
+
+
+def main(control: Path) -> None:
+    """Exit code 0 when all is there; else 1, and the attempt's limit file says why the program was not started."""
+    try:
+        bring(control.parent / "inputs", Uplink(json.loads((control / "grant.json").read_text())))
+    except (Unsound, Refused, Over, OSError) as error:
+        with (control / "limit").open("r+") as file:  # written in place: there may be no room for more
+            said = json.dumps({"reason": "runtime_error", "message": f"its inputs could not be fetched: {error}"[:400]})
+            file.write(said.ljust(LIMIT_BYTES))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
