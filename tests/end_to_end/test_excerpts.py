@@ -99,7 +99,8 @@ def test_a_reading_ends_when_its_client_goes(stack: Stack, tmp_path: Path) -> No
     write_db3(folder / "long_0.db3", [("/t", START + n) for n in range(200_000)], size=1000)
     bundle = upload(stack, folder)
     with stack.http.stream("GET", f"/bundles/{bundle['id']}/messages") as stream:
-        next(stream.iter_bytes(1000))
+        pieces = stream.iter_bytes(1000)
+        next(pieces)
         assert _excerpts_at_work()
     until(lambda: not _excerpts_at_work())
 
