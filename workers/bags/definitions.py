@@ -4,17 +4,23 @@ from functools import cache
 
 # Encodings of definitions, as rosbag2 and MCAP name them, that ROS 2 readers understand.
 READABLE_DEFINITIONS = frozenset({"ros2msg", "ros2idl"})
+ROS1_DEFINITIONS = frozenset({"ros1msg"})
 READABLE_MESSAGES = frozenset({"cdr", ""})
 
 
 def is_decodable(type_name: str, encoding: str, embedded: bool) -> bool:
     """True when messages are CDR and their type is defined in the file or known to a ROS 2 distribution.
 
-    Messages of ROS 1 need the definition in their bag: a type of that name may be another one today.
+    Messages of ROS 1 need the definition in their file: a type of that name may be another one today. JSON needs none.
     """
-    if encoding == "ros1":
-        return embedded
+    if encoding in ("ros1", "json"):
+        return embedded or encoding == "json"
     return encoding in READABLE_MESSAGES and (embedded or spelled(type_name) in known_types())
+
+
+def readable_definitions(encoding: str) -> frozenset[str]:
+    """Encodings of definitions that serve messages of this encoding."""
+    return ROS1_DEFINITIONS if encoding == "ros1" else READABLE_DEFINITIONS
 
 
 def spelled(type_name: str) -> str:

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from workers.bags import limits, records
 from workers.bags.compression import BLOCK, ZSTD_MAGIC, Broken, Stream, opened, read_magic, unpack_chunk
-from workers.bags.definitions import READABLE_DEFINITIONS
+from workers.bags.definitions import readable_definitions
 from workers.bags.files import Workspace
 from workers.bags.problems import Code, Hostile, Problems
 from workers.bags.records import HEAD, MESSAGE, MESSAGE_BYTES, MESSAGE_HEAD, Channel, Fields, Malformed, Schema
@@ -204,7 +204,7 @@ class RecordReader:
             schema = self.schemas.get(self.channels[number].schema, Schema("", "", False))
             topic = self.scan.topic(self.channels[number].topic, schema.name)
             topic.encoding = label(self.channels[number].encoding)
-            topic.embedded |= schema.defined and schema.encoding in READABLE_DEFINITIONS
+            topic.embedded |= schema.defined and schema.encoding in readable_definitions(topic.encoding)
             before = topic.count
             topic.add(*self.tally.rows.pop(number, (0, None, None)))
             topic.add(self.late.pop(number, 0), None, None)

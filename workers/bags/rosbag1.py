@@ -140,7 +140,6 @@ class BagReader:
         if len(self.connections) > limits.CONNECTIONS:
             raise Hostile(f"more than {limits.CONNECTIONS} connections")
         if 0 < self.index.at <= place:
-            self.data_whole |= not (self.index.connections or self.scan.damaged or self.strays)
             self.index.connections += 1
 
     def _chunk(self, fields: Fields, packed: bytes, first: int, length: int) -> Iterator[tuple[int, int]]:
@@ -236,6 +235,8 @@ class BagReader:
     def _end(self) -> None:
         """Judges how the file ends, and what in it was no record."""
         self.closed = self.index.is_complete(self.offset)
+        first_fault = min((stray.first for stray in self.strays), default=self.offset)
+        self.data_whole = 0 < self.index.at <= first_fault and not self.scan.damaged
         accounted = self.closed and self.index.listed == Counter({n: row[0] for n, row in self.tally.rows.items()})
         for first, length, torn in self.strays:
             trails = self.closed and first >= self.index.at and first + length == self.offset

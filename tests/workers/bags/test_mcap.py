@@ -145,6 +145,26 @@ def test_records_whose_inside_does_not_fit_are_damage(tmp_path: Path, read: Read
     assert (found["state"], found["messages"], codes(found)) == ("DAMAGED", 1, ["record_malformed"] * 3)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "language", "decodable"),
+    [
+        ("cdr", "ros2msg", True),
+        ("cdr", "ros1msg", False),
+        ("ros1", "ros1msg", True),
+        ("ros1", "ros2msg", False),
+        ("json", "jsonschema", True),
+        ("protobuf", "protobuf", False),
+    ],
+)
+def test_a_topic_is_decodable_by_how_it_is_written_and_defined(
+    tmp_path: Path, read: Reader, encoding: str, language: str, decodable: bool
+) -> None:
+    schema = record(3, struct.pack("<H", 1) + text("a/msg/B") + text(language) + text("uint8 x"))
+    channel = record(4, struct.pack("<HH", 1, 1) + text("/t") + text(encoding) + struct.pack("<I", 0))
+    (tmp_path / "x.mcap").write_bytes(MAGIC + HEADER + schema + channel + message(1) + END)
+    assert read(tmp_path / "x.mcap")["topics"][0]["decodable"] is decodable
+
+
 def test_bytes_after_the_end_are_told(tmp_path: Path, read: Reader) -> None:
     path = write_mcap(tmp_path / "x.mcap", messages(5))
     path.write_bytes(path.read_bytes() + b"more")
