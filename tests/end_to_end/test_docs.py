@@ -10,12 +10,12 @@ import pytest
 from tests.stack import Stack
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+) (\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/bundles.md")}
 
 
-def blocks(language: str, mark: str) -> list[str]:
-    return [text for found, said, text in BLOCKS if (found, said) == (language, mark)]
+def blocks(language: str, mark: str, page: str = "README.md") -> list[str]:
+    found = re.findall(r"^```(\w+) (\w+)\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
+    return [text for kind, said, text in found if (kind, said) == (language, mark)]
 
 
 def test_the_readmes_commands_work_from_top_to_bottom(stack: Stack, tmp_path: Path) -> None:
@@ -33,12 +33,26 @@ def test_the_readmes_commands_work_from_top_to_bottom(stack: Stack, tmp_path: Pa
         assert instance["progress"]["percent"] == 100
 
 
+def test_the_commands_about_bundles_work_from_top_to_bottom(stack: Stack, tmp_path: Path) -> None:
+    (upload,) = blocks("python", "upload", "docs/bundles.md")
+    (tmp_path / "upload.py").write_text(upload)
+    token = stack.http.headers["Authorization"].removeprefix("Bearer ")
+    setting = f"set -euo pipefail\nSIMYARD_URL={stack.ready['url']} TOKEN={token} SIMYARD={ROOT}\n"
+    python = f"export PATH={Path(sys.executable).parent}:$PATH\n"  # the one with pandas, wherever .venv is
+    script = "\n".join(blocks("sh", "tested", "docs/bundles.md")).replace('"$SIMYARD/.venv/bin/python"', "python")
+    done = subprocess.run(["bash", "-c", setting + python + script], cwd=tmp_path, check=False,
+                          capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert int((tmp_path / "frames.txt").read_text().count("event: frame")) > 50
+    assert (tmp_path / "second.mcap").read_bytes().endswith(b"\x89MCAP0\r\n")
+
+
 def test_bringing_ones_own_simulator_takes_ten_lines_or_so() -> None:
     (simulator,) = blocks("python", "simulator")
     assert len(simulator.splitlines()) <= 11
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)`", README))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)`", PAGES["README.md"]))))
 def test_every_make_target_of_the_readme_exists(target: str) -> None:
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True, timeout=60)
 
