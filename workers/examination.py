@@ -14,8 +14,8 @@ BYTES_PER_SECOND = 20 << 20
 def examined(place: Path, size: int, uplink: Uplink, number: int, scratch: Path) -> dict[str, Any]:
     """The facts of the recording at `place`, `size` bytes in all, which is the attempt's `number`th.
 
-    `files` has one more, of role rebuilt, when its metadata.yaml was missing or cannot be read (then under a name beside
-    that); `index` names the upload of its index.
+    `files` has one more, of role rebuilt, when its metadata.yaml was missing or cannot be read (then it goes by another
+    name); `index` names the upload of its index.
     Private copies go below `scratch`. Raises cage.ExaminationFailed when the machine or we failed."""
     index = scratch / f"index-{number}"
     facts = examine(place, SECONDS + size / BYTES_PER_SECOND, scratch=scratch, index=index)

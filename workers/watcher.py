@@ -30,6 +30,7 @@ from shared.persistence.queries import (
     postpone,
 )
 from shared.settings import WorkerSettings, read
+from workers.abandoned import forget_uploads
 from workers.decision import Decision, Disposal, Job, Ring, decide, dispose
 from workers.doors import Doors, open_doors
 from workers.runtimes.base import Name, Observation, Seen
@@ -37,6 +38,7 @@ from workers.runtimes.base import Name, Observation, Seen
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 2.0
+FORGET_SECONDS = 600.0
 LEASE_LIFE = timedelta(seconds=6)
 BATCH = 500
 PAUSE_SECONDS = 0.5  # after a part of ours did not answer
@@ -50,12 +52,13 @@ class Watcher:
     """Looks, decides, and has lifecycle or a task carry it out."""
 
     def __init__(self, doors: Doors) -> None:
+        self._doors = doors
         self._database = doors.connections.database
         self._lifecycle = doors.connections.lifecycle
         self._runtime = doors.runtime
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
         self._leads = False
-        self._next_sweep = 0.0
+        self._next_sweep = self._next_forgetting = 0.0
 
     def run(self, stopped: threading.Event) -> None:
         """Lead until told to stop; raises LeaseLost when another took over."""
@@ -105,6 +108,7 @@ class Watcher:
             rows = live_jobs(tx)
         self._act(rows)
         self._lifecycle.admit()
+        self._forget()
         self._dispose({Name(row.id, row.attempt) for row in rows})
 
     def _expire(self) -> None:
@@ -113,6 +117,14 @@ class Watcher:
         self._lifecycle.transition_many(
             [Move(row.id, row.attempt, State.QUEUED, State.FAILED, Reason.QUEUE_TIMEOUT,
                   "it waited longer than its queue limit") for row in rows], actor="watcher")
+
+    def _forget(self) -> None:
+        if monotonic() >= self._next_forgetting:
+            self._next_forgetting = monotonic() + FORGET_SECONDS
+            try:
+                forget_uploads(self._doors)
+            except Unavailable as error:  # object storage is down, which holds up nothing else
+                log.warning("abandoned uploads are left for later: %s", error)
 
     def _act(self, rows: Iterable[JobRow]) -> None:
         moves: list[Move] = []

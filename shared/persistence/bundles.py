@@ -4,14 +4,16 @@ topics, content held once. Called by web for the first, when an attempt ends for
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared.domain.states import BundleState, Kind
+from shared.domain.states import BundleState, Kind, Reason
 from shared.persistence.models import (
+    NOW,
     attempts,
     blobs,
     bundle_files,
@@ -68,6 +70,19 @@ def announced(tx: Connection, bundle: UUID) -> list[Announced]:
     rows = tx.execute(select(*(bundle_uploads.c[name.name] for name in fields(Announced)))
                       .where(bundle_uploads.c.bundle == bundle).order_by(bundle_uploads.c.place))
     return [Announced(*row) for row in rows]
+
+
+def abandoned(tx: Connection, age: timedelta, limit: int) -> Sequence[UUID]:
+    """Bundles that were announced so long ago and never completed."""
+    return tx.execute(select(bundles.c.id).where(bundles.c.state == BundleState.UPLOADING,
+                                                 bundles.c.created_at < NOW - age).limit(limit)).scalars().all()
+
+
+def give_up(tx: Connection, bundle: UUID, message: str) -> None:
+    """From UPLOADING to FAILED; nothing when it is not UPLOADING any more."""
+    problem = {"code": Reason.UPLOAD_FAILED, "file": None, "topic": None, "message": message}
+    tx.execute(update(bundles).where(bundles.c.id == bundle, bundles.c.state == BundleState.UPLOADING)
+               .values(state=BundleState.FAILED, reason=Reason.UPLOAD_FAILED, problems=[problem]))
 
 
 def begin_ingest(tx: Connection, bundle: UUID) -> bool:

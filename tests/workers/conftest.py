@@ -20,11 +20,15 @@ class FakeStore:
         self.sizes: dict[str, int] = {}
         self.etags: dict[str, str] = {}
         self.deleted: list[str] = []
+        self.aborted: list[str] = []
 
     def stat(self, key: str) -> tuple[int, str]:
         if key not in self.sizes:
             raise NotFound(key)
         return self.sizes[key], self.etags.get(key, "same")
+
+    def abort(self, key: str, upload_id: str) -> None:
+        self.aborted.append(key)
 
     def delete(self, key: str) -> None:
         self.deleted.append(key)

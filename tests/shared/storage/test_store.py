@@ -69,6 +69,29 @@ def test_completing_twice_is_as_good_as_once(store: Store, key: str) -> None:
     assert store.complete(key, begun.upload_id, etags) == 3
 
 
+def test_parts_are_listed_with_their_sizes_until_the_upload_is_over(store: Store, key: str) -> None:
+    upload = store.create(key)
+    assert store.parts(key, upload) == {}
+    for number, content in ((1, b"x" * (5 << 20)), (2, b"rest")):
+        put(store.part_url(key, upload, number), content)
+    found = store.parts(key, upload)
+    assert {number: size for number, (size, _) in found.items()} == {1: 5 << 20, 2: 4}
+    assert store.complete(key, upload, [etag for _, (_, etag) in sorted(found.items())]) == (5 << 20) + 4
+    with pytest.raises(NotFound):
+        store.parts(key, upload)
+
+
+def test_an_aborted_upload_is_gone_and_can_be_aborted_again(store: Store, key: str) -> None:
+    upload = store.create(key)
+    put(store.part_url(key, upload, 1), b"part")
+    for _ in range(2):
+        store.abort(key, upload)
+    with pytest.raises(NotFound):
+        store.parts(key, upload)
+    with pytest.raises(NotFound):
+        store.size(key)
+
+
 def test_missing_parts_are_a_conflict(store: Store, key: str) -> None:
     begun = store.begin(key, 3)
     with pytest.raises((Conflict, NotFound)):
