@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import launches, submissions, transitions
+from benchmarks import launches, recordings, submissions, transitions
 from benchmarks.report import Figure, machine
 from tests.stack import Stack
 
@@ -14,7 +14,8 @@ def main() -> int:
     print(machine(), flush=True)
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="simyard-bench-") as folder, Stack(Path(folder) / "stack") as stack:
-        for measured in (launches.measure(stack, Path(folder)), submissions.measure(stack)):
+        for measured in (launches.measure(stack, Path(folder)), submissions.measure(stack),
+                         recordings.measure(stack, Path(folder))):
             for figure in measured:
                 print(figure, flush=True)
                 figures.append(figure)

@@ -75,6 +75,7 @@ def test_every_import_contract_notices_a_planted_import(copy: Path) -> None:
         "webapp/__init__.py": "import workers.facts",
         "client/cli.py": "import standalone, shared.settings",
         "workers/decision.py": "import shared.persistence.database, sqlalchemy, redis",
+        "workers/player.py": "import foxglove",
     }
     for path, source in plants.items():
         file = copy / path
