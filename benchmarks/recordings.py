@@ -164,7 +164,8 @@ def _cpu(playback: str) -> float:
     mark = f"SIMYARD_JOB_ID={playback}".encode()
     for place in Path("/proc").iterdir():
         try:
-            if b"workers.player" in (place / "cmdline").read_bytes() and mark in (place / "environ").read_bytes():
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if words[3:4] == [b"workers.player"] and mark in (place / "environ").read_bytes():
                 fields = (place / "stat").read_text().rpartition(")")[2].split()
                 return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         except (OSError, NotADirectoryError):

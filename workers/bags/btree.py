@@ -216,6 +216,39 @@ def _row(data: bytes, size: int, layout: Layout) -> Row | None:
 Place = tuple[int, int, int]
 
 
+def plain_rows(content: bytes, number: int, layout: Layout) -> list[tuple[int, int]] | None:
+    """(topic, time) of every row of a leaf, when all of them are ordinary messages that lie in it whole and are not
+    large; else None, and cells() and row() look closer. One loop, because a recording has millions of rows."""
+    at, found = _head_of(number), []
+    most, plan_of, integer = min(layout.usable - 35, layout.large - 1), _plan, int.from_bytes
+    for pointer in _pointers(content, at, at + LEAF_HEAD):
+        place = pointer
+        try:
+            size = content[place]
+            if size >= 0x80:
+                place += 1
+                if content[place] >= 0x80:
+                    return None
+                size = (size & 0x7F) << 7 | content[place]
+            last = place + 9
+            while content[place := place + 1] >= 0x80:  # the row's id
+                if place == last:
+                    return None
+            body = content[place := place + 1]
+        except IndexError:
+            return None
+        if size > most or body >= 0x80 or place + size > layout.usable:
+            return None
+        plan = plan_of(content[place : place + body], layout)
+        if plan is None or plan[3] > size:
+            return None
+        (kind, start, stop), (sort, begin, end), _, _ = plan
+        topic = integer(content[place + start : place + stop], "big", signed=True) if kind < 8 else kind - 8
+        time = integer(content[place + begin : place + end], "big", signed=True) if sort < 8 else sort - 8
+        found.append((topic, time))
+    return found
+
+
 @lru_cache(maxsize=4096)
 def _plan(head: bytes, layout: Layout) -> tuple[Place, Place, int, int] | None:
     """Where the columns of a row lie that begins with `head`: (kind, start, stop) of topic and time, extent of data."""
