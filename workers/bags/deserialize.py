@@ -22,6 +22,8 @@ BYTES = frozenset({"uint8", "byte", "char"})
 DEPTH = 64
 # Values that are read at once: of one array of types, and of one type.
 FLAT_ARRAY, FLAT_TYPE = 256, 20_000
+# Elements of a message that may take no bytes, as those of an empty type do in ROS 1.
+FREE_ELEMENTS = 10_000
 
 Read = Callable[[bytes, int], tuple[Any, int]]
 Build = Callable[[Iterator[Any]], Any]
@@ -60,10 +62,12 @@ class Reader:
         self._least: dict[str, int] = {}
         self._readers: dict[str, Read] = {}
         self._length = Struct(f"{layout.order}I")
+        self._free = 0
         self._read = self._of_type(name, 0)
 
     def read(self, data: bytes) -> Any:
         """The message, which must fill `data` but for padding. Raises Undecodable."""
+        self._free = FREE_ELEMENTS
         try:
             value, at = self._read(data, self._layout.origin)
         except (StructError, UnicodeDecodeError) as error:
@@ -185,14 +189,15 @@ class Reader:
             return self._bytes
         if field.length == 0 and field.type in CODES:
             return self._numbers(*CODES[field.type])
-        element, least = self._of_type(field.type, depth), max(1, self._least_of(field.type, depth))
+        element, least = self._of_type(field.type, depth), self._least_of(field.type, depth)
         length, fixed = self._number, field.length
 
         def read(data: bytes, at: int) -> tuple[Any, int]:
             count = fixed
             if not fixed:
                 count, at = length(data, at)
-            if count * least > len(data) - at:
+            self._free -= 0 if least else count
+            if count * least > len(data) - at or self._free < 0:
                 raise Undecodable(f"{count} elements in {len(data) - at} bytes")
             values = []
             for _ in range(count):

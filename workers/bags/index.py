@@ -69,7 +69,8 @@ class IndexedTopic:
 class Block(NamedTuple):
     """Messages that are read together: extents (offset, length), of which the first `leaves` are leaves of a b-tree.
 
-    `cell` is None, or the place in its leaf of the only message, a large one. `messages` is how many there must be,
+    `cell` is None, or in a database the place in its leaf of the only message, a large one; in a bag of ROS 1 how the
+    chunk is packed that was cut where the block ends. `messages` is how many there must be,
     those of unknown topics included. `topics` is a place in IndexedFile.topic_sets.
     """
 

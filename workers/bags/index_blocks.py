@@ -4,12 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from workers.bags.index import BLOCKS, DEFINITION_BYTES, EXTENTS, Blocks, Definition, IndexedFile, Places
+from workers.bags.index import BLOCKS, DEFINITION_BYTES, EXTENTS, Blocks, Definition, Grain, IndexedFile, Places
+from workers.bags.limits import INT64_MAX, KIB, MIB
 from workers.bags.scan import Tally, greatest, least
 
 # A latched topic in more blocks than this is found soon enough by looking through blocks.
 PLACES_PER_TOPIC = 2_000
 PLACES = 200_000
+# Records that are none of messages are read over in a block, up to this much between two.
+GAP_BYTES = 64 * KIB
+# Packed chunks are read together until they unpack to this.
+UNPACKED_BYTES = MIB
 
 
 class TooScattered(Exception):
@@ -118,3 +123,36 @@ class Gatherer:
         )
         return Gathered(whole, self.topics, known)
 
+
+class Run:
+    """A block of records that follow each other, as it grows; used by formats that are read from front to back."""
+
+    def __init__(self, gatherer: Gatherer, grain: Grain) -> None:
+        self.gatherer, self.grain = gatherer, grain
+        self.start = self.stop = self.unpacked = self.late = 0
+        self.messages: list[tuple[int, int]] = []
+        self.alone = False
+
+    def extend(self, start: int, stop: int, unpacked: int = 0) -> None:
+        """Makes these bytes of the file a part of the block at hand, or of a new one."""
+        held = self.stop - self.start
+        large = stop - start >= self.grain.large or unpacked >= UNPACKED_BYTES
+        full = held >= self.grain.block or self.unpacked >= UNPACKED_BYTES or self.alone
+        if held and (large or full or start - self.stop > GAP_BYTES):
+            self.close()
+        self.start = self.start if self.stop else start
+        self.stop, self.unpacked, self.alone = stop, self.unpacked + unpacked, large
+
+    def count(self, topic: int, time: int) -> None:
+        """A message in the block at hand. One later than any time that can be asked for is only counted."""
+        if time <= INT64_MAX:
+            self.messages.append((topic, time))
+        else:
+            self.late += 1
+
+    def close(self, mode: int = -1) -> None:
+        """Ends the block at hand: what comes next cannot be read in one go with it."""
+        if self.stop:
+            self.gatherer.add(self.messages, [(self.start, self.stop - self.start)], late=self.late, cell=mode)
+        self.start = self.stop = self.unpacked = self.late = 0
+        self.messages, self.alone = [], False

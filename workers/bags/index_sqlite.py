@@ -5,14 +5,14 @@ from itertools import islice
 from pathlib import Path
 
 from workers.bags import limits
-from workers.bags.btree import Cell, Layout, Pages, Torn, cells, leaves, overflow_numbers, row, runs
+from workers.bags.btree import Cell, Layout, Pages, Torn, cells, leaves, overflow_numbers, plain_rows, row, runs
 from workers.bags.files import Workspace, open_regular
 from workers.bags.index import Definition, Grain, IndexedFile
 from workers.bags.index_blocks import Gathered, Gatherer, LocalTopic
 from workers.bags.problems import NotARecording
 from workers.bags.qos import latching
 from workers.bags.scan import label
-from workers.bags.sqlite import Source, columns, connected, refuse_hostile_schema
+from workers.bags.sqlite import FAULTS, Source, columns, connected, refuse_hostile_schema
 
 ROOT = "SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = 'messages'"
 DEFINITIONS = """SELECT topic_type, encoding, CAST(encoded_message_definition AS BLOB) FROM message_definitions
@@ -25,22 +25,32 @@ SPAN_BYTES = limits.MIB
 
 def index_sqlite(path: Path, grain: Grain, workspace: Workspace) -> Gathered:
     """The blocks of a database that stands by itself. Raises NotARecording, Hostile, TooScattered, sqlite3.Error."""
-    with connected(Source(path.absolute(), CLEAN, damaged=False), workspace) as connection:
-        refuse_hostile_schema(connection)
-        found = connection.execute(ROOT).fetchone()
-        order = list(columns(connection, "messages"))
-        if not found or not {"topic_id", "timestamp", "data"} <= set(order):
-            raise NotARecording("a SQLite database without rosbag2's tables")
+    gatherer = Gatherer()
+    try:
+        root, order = _read_schema(path, gatherer, workspace, salvage=False)
+    except FAULTS:
         gatherer = Gatherer()
-        read_topics(connection, gatherer)
+        root, order = _read_schema(path, gatherer, workspace, salvage=True)
     with open_regular(path) as file:
         layout = _layout(file.read(limits.KIB), grain.large, order)
         walk = _Walk(Pages(file.fileno(), layout), grain.block, gatherer, workspace)
-        walk.read(found[0])
+        walk.read(root)
         return gatherer.gathered(IndexedFile(path.name, walk.pages.bytes, "sqlite3", layout=layout))
 
 
-def read_topics(connection: sqlite3.Connection, gatherer: Gatherer) -> None:
+def _read_schema(path: Path, gatherer: Gatherer, workspace: Workspace, *, salvage: bool) -> tuple[int, list[str]]:
+    """The first page of the messages, their columns in order; and the topics, which are filled in."""
+    with connected(Source(path.absolute(), CLEAN, damaged=salvage), workspace, salvage=salvage) as connection:
+        refuse_hostile_schema(connection)
+        found = connection.execute(ROOT).fetchone()
+        order = list(columns(connection, "messages"))
+        if not found or not isinstance(found[0], int) or not {"topic_id", "timestamp", "data"} <= set(order):
+            raise NotARecording("a SQLite database without rosbag2's tables")
+        _read_topics(connection, gatherer)
+        return found[0], order
+
+
+def _read_topics(connection: sqlite3.Connection, gatherer: Gatherer) -> None:
     """Fills in the topics that a database names, with the definitions it holds."""
     there = columns(connection, "topics").keys()
     encoding = "serialization_format" if "serialization_format" in there else "NULL"
@@ -89,10 +99,17 @@ class _Walk:
             if self._is_full(number):
                 self._close()
             self._leaves.append(number)
-            for place, cell in enumerate(cells(content, number, self.pages.layout)):
-                if cell is not None:
-                    self._take(number, place, cell)
+            rows = plain_rows(content, number, self.pages.layout)
+            if rows is None:
+                self._take_all(number, content)
+            else:
+                self._messages += rows
         self._close()
+
+    def _take_all(self, number: int, content: bytes) -> None:
+        for place, cell in enumerate(cells(content, number, self.pages.layout)):
+            if cell is not None:
+                self._take(number, place, cell)
 
     def _is_full(self, number: int) -> bool:
         """True when the next leaf is one too many, or far from the first as leaves between large messages are."""

@@ -1,7 +1,7 @@
 """Builds the index of a recording and writes it down. Called by the caged child, once the facts are known."""
 
-import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from workers.bags.index import Blocks, Grain, Index, grain_of
 from workers.bags.index_blocks import Gathered
 from workers.bags.index_codec import pack
 from workers.bags.index_mcap import index_mcap
+from workers.bags.index_rosbag1 import index_rosbag1
 from workers.bags.index_sqlite import index_sqlite
 from workers.bags.merging import Merger
 from workers.bags.metadata import Unreadable, read_claim
@@ -22,8 +23,9 @@ from workers.bags.recordings import Recording, role, storage
 from workers.bags.restoring import restored, sidecars
 from workers.bags.rows import scan_sqlite
 from workers.bags.shapes import Facts
+from workers.bags.sqlite import FAULTS, explain
 
-INDEXERS = {"sqlite3": index_sqlite, "mcap": index_mcap}
+INDEXERS = {"sqlite3": index_sqlite, "mcap": index_mcap, "rosbag1": index_rosbag1}
 
 
 def write_index(recording: Recording, facts: Facts, target: Path, workspace: Workspace) -> None:
@@ -44,11 +46,11 @@ def build_index(recording: Recording, facts: Facts, workspace: Workspace) -> Ind
     data = [name for name in recording.files if role(name) == "data"]
     paths = [recording.folder / name for name in belonging(data, claim, problems).counted]
     grain = grain_of(sum(size_of(path) for path in paths))
-    found = {path: gathered for path in paths if (gathered := _gather(path, grain, workspace))}
-    if _counts(list(found.values())) != Counter({topic.name: topic.count for topic in facts.topics}):
+    found = {path: _gather(path, grain, workspace) for path in paths}
+    if _counts(found.values()) != Counter({topic.name: topic.count for topic in facts.topics}):
         found = {path: _agreeing(path, gathered, grain, workspace) for path, gathered in found.items()}
     merger = Merger(_offers(recording) if claim else {})
-    files = [merger.add(gathered) for gathered in found.values()]
+    files = [merger.add(gathered) for gathered in found.values() if gathered]
     return Index(merger.topics, merger.definitions, files)
 
 
@@ -56,7 +58,8 @@ def index_file(path: Path, grain: Grain, workspace: Workspace) -> Gathered:
     """The blocks of a data file that can be read in parts. Raises NotARecording, Hostile, TooScattered, OSError."""
     try:
         return INDEXERS[storage(path.name)](path, grain, workspace)
-    except sqlite3.DatabaseError as error:
+    except FAULTS as error:
+        explain(error, workspace)
         raise NotARecording(f"SQLite cannot read its tables: {error}") from error
 
 
@@ -89,24 +92,26 @@ def _gather_whole(path: Path, grain: Grain, workspace: Workspace, salvage: bool)
     return replace(gathered, file=whole)
 
 
-def _agreeing(path: Path, gathered: Gathered, grain: Grain, workspace: Workspace) -> Gathered:
+def _agreeing(path: Path, gathered: Gathered | None, grain: Grain, workspace: Workspace) -> Gathered | None:
     """The same, unless SQLite reads other rows of it than its pages hold: then it is to be read through SQLite."""
-    if gathered.file.storage != "sqlite3":
+    if storage(path.name) != "sqlite3":
         return gathered
-    scan = scan_sqlite(path, workspace, Problems())
     read = Counter[str]()
-    for (name, _), topic in scan.topics.items():
-        read[name] += topic.count
-    if _counts([gathered]) == read:
-        return gathered
-    return _gather_whole(path, grain, workspace, salvage=True)
+    try:
+        for (name, _), topic in scan_sqlite(path, workspace, Problems()).topics.items():
+            read[name] += topic.count
+        same = _counts([gathered]) == read
+        return gathered if same else _gather_whole(path, grain, workspace, salvage=True)
+    except NotARecording:
+        return None
 
 
-def _counts(found: list[Gathered]) -> Counter[str]:
+def _counts(found: Iterable[Gathered | None]) -> Counter[str]:
+    """Messages by topic."""
     counts = Counter[str]()
     for gathered in found:
-        for number, topic in gathered.topics.items():
-            counts[topic.name] += gathered.totals.get(number, [0])[0]
+        for number, topic in gathered.topics.items() if gathered else ():
+            counts[topic.name] += gathered.totals.get(number, [0])[0] if gathered else 0
     return counts
 
 

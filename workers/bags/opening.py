@@ -7,6 +7,7 @@ import zstandard
 
 from workers.bags import limits
 from workers.bags.block_mcap import read_records
+from workers.bags.block_rosbag1 import read_bag_records
 from workers.bags.block_sqlite import read_rows
 from workers.bags.blocks import BlockDamaged, CannotExtract, Found, Wanted
 from workers.bags.compression import ZSTD_MAGIC
@@ -60,7 +61,8 @@ class Opener:
 
     def located(self) -> list[Located]:
         """The blocks that may hold messages of the selection, by the time of their first. Raises NotRestored."""
-        return sorted(self._locate())
+        start_ns, end_ns = self._range
+        return sorted(self._locate()) if start_ns < end_ns else []
 
     def _locate(self) -> Iterator[Located]:
         start_ns, end_ns = self._range
@@ -111,6 +113,8 @@ def unpacked(data: bytes) -> bytes:
 def _read(file: IndexedFile, block: Block, parts: list[bytes], wanted: Wanted) -> Iterator[Found]:
     if file.storage == "mcap":
         return read_records(block, parts[0], wanted)
+    if file.storage == "rosbag1":
+        return read_bag_records(block, parts[0], wanted)
     if file.layout is None:
         raise BlockDamaged(f"{file.name} has blocks and no layout")
     return read_rows(block, parts, file.layout, wanted)

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from workers.bags import limits
 from workers.bags.compression import unpack
 from workers.bags.files import Workspace, size_of
 from workers.bags.index_sqlite import CLEAN
 from workers.bags.problems import Problems
 from workers.bags.recordings import storage
-from workers.bags.rows import RowReader
+from workers.bags.rows import RowReader, _after
 from workers.bags.sqlite import FAULTS, columns, connected, explain, prepared, refuse_hostile_schema
 
 TABLES = {
@@ -22,7 +24,9 @@ TABLES = {
     "messages": "id INTEGER PRIMARY KEY, topic_id, timestamp, data",
 }
 # The payload as bytes also where it is text.
-ROWS = "SELECT id, topic_id, timestamp, CAST(data AS BLOB) FROM messages NOT INDEXED WHERE id BETWEEN ? AND ?"
+ROWS = "SELECT id, topic_id, timestamp, CAST(data AS BLOB) FROM messages NOT INDEXED WHERE id >= ? ORDER BY id"
+INSERT = "INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)"
+BATCH = 100
 
 
 def sidecars(path: Path) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ def _restore_rows(path: Path, copy: Path, workspace: Workspace, salvage: bool) -
             for table, declared in TABLES.items():
                 clean.execute(f"CREATE TABLE {table} ({declared})")
             _copy_names(connection, clean)
-            _copy_messages(connection, clean, RowReader(path.name, workspace, Problems()), workspace)
+            _copy_messages(connection, clean, _Salvager(path.name, workspace, Problems()))
             clean.commit()
 
 
@@ -75,14 +79,37 @@ def _copy_names(connection: sqlite3.Connection, clean: sqlite3.Connection) -> No
             clean.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608 names of ours
 
 
-def _copy_messages(
-    connection: sqlite3.Connection, clean: sqlite3.Connection, reader: RowReader, workspace: Workspace
-) -> None:
-    """The rows that the reader of facts can read, in their order."""
-    for rows in reader._batches(connection):
-        workspace.check_time()
+def _copy_messages(connection: sqlite3.Connection, clean: sqlite3.Connection, reader: RowReader) -> None:
+    """The rows that the reader of facts can read, in its order, whose ids may be anything in a damaged file."""
+    try:
+        for rows in reader._batches(connection):
+            clean.executemany(INSERT, (row[1:] for row in rows))
+    except FAULTS as error:
+        explain(error, reader.workspace)
+
+
+class _Salvager(RowReader):
+    """Reads rows as its base does, with their data in place of a word on it."""
+
+    def _batches(self, connection: sqlite3.Connection) -> Iterator[list[Any]]:
+        at: int | None = limits.INT64_MIN
+        while at is not None and at <= limits.INT64_MAX:
+            try:
+                cursor = connection.execute(ROWS, (at,))
+                while rows := cursor.fetchmany(BATCH):
+                    at = _after(rows, at)
+                    yield rows
+                return
+            except FAULTS as error:
+                explain(error, self.workspace)
+            for rows in self._rows_until_damage(connection, at):
+                at = _after(rows, at)
+                yield rows
+            at = self._skip(connection, at)
+
+    def _probe(self, connection: sqlite3.Connection, at: int) -> tuple[bool, Any]:
         try:
-            found = connection.execute(ROWS, (rows[0][0], rows[-1][0]))
-            clean.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", found)
+            return True, connection.execute(f"{ROWS} LIMIT 1", (at,)).fetchone()
         except FAULTS as error:
-            explain(error, workspace)
+            explain(error, self.workspace)
+            return False, None

@@ -14,7 +14,7 @@ from typing import IO, BinaryIO
 
 from workers.bags.extract import Message
 from workers.bags.index import Index
-from workers.bags.slicing import CannotSlice, Counted, Slice, SlicedTopic
+from workers.bags.slicing import ROS1, CannotSlice, Counted, Slice, SlicedTopic
 
 # rosbag2's, as it is since Iron; what older ones do not know they do not look at.
 SCHEMA = """
@@ -43,7 +43,7 @@ def write_db3(
     index: Index, found: Iterator[Message], out: BinaryIO, *, name: str, start_ns: int, scratch: Path
 ) -> None:
     """Writes a tar of `name`/ with the messages. Raises CannotSlice, and what getting the messages raises."""
-    if any(topic.encoding == "ros1" for topic in index.topics):
+    if any(topic.encoding == ROS1 for topic in index.topics):
         raise CannotSlice("messages of ROS 1 cannot be kept in a .db3; ask for an .mcap")
     sliced = Slice(index, start_ns)
     with TemporaryDirectory(dir=scratch) as folder, _tar_to(out) as tar:

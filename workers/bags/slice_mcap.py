@@ -8,11 +8,10 @@ from mcap.writer import CompressionType, Writer
 from workers.bags.definitions import READABLE_MESSAGES
 from workers.bags.extract import Message
 from workers.bags.index import Definition, Index
-from workers.bags.slicing import CannotSlice, Counted, Slice, SlicedTopic
+from workers.bags.slicing import ROS1, CannotSlice, Counted, Slice, SlicedTopic
 
 CHUNK_BYTES = 1 << 20
 LIBRARY = "simyard"
-ROS1 = "ros1"
 UNDEFINED = Definition("", b"")
 PROFILES = "offered_qos_profiles"
 # What ROS 1 notes of a topic whose last message is heard by who comes late.

@@ -15,6 +15,8 @@ from workers.bags.rebuild import numbered, rebuild
 from workers.bags.recordings import Storage
 from workers.bags.scan import Scan
 
+ROS1 = "ros1"
+
 
 class CannotSlice(Exception):
     """The messages cannot be kept in this format. The text says why."""
@@ -79,7 +81,8 @@ class Slice:
         ros2 = topic.encoding in READABLE_MESSAGES
         return SlicedTopic(
             topic.name,
-            spelled(topic.type) if ros2 else topic.type,
+            # ROS 1 knows no kinds of types.
+            spelled(topic.type) if ros2 else topic.type.replace("/msg/", "/") if topic.encoding == ROS1 else topic.type,
             "cdr" if ros2 else topic.encoding,
             self._decoder.definition(message),
             numbered(topic.qos),
