@@ -9,8 +9,9 @@ from workers.bags.index import Index, IndexedFile
 from workers.bags.opening import Entry, Located, NotRestored, Opener, Selection
 from workers.bags.qos import STATIC
 
-# For one topic: blocks opened, messages of /tf_static, bytes of messages.
+# For one topic: blocks opened, of /tf_static at a time, messages of that, bytes of messages.
 BLOCKS = 64
+STATIC_BLOCKS = 4
 STATIC_DEPTH = 1_000
 KEPT_BYTES = 32 * limits.MIB
 
@@ -33,7 +34,7 @@ def latched_before(index: Index, ranges: Ranges, start_ns: int, topics: frozense
     latches = [_Latch(index, frozenset(numbers), start_ns) for numbers in chosen.values()]
     wanted = frozenset(number for numbers in chosen.values() for number in numbers)
     opener = Opener(index, Selection(wanted, limits.INT64_MIN, start_ns))
-    while asked := [(latch, block) for latch in latches if (block := latch.next_block())]:
+    while asked := [(latch, block) for latch in latches for block in latch.next_blocks()]:
         blocks = sorted({block for _, block in asked})
         parts = fetched(ranges, map(opener.wish, blocks))
         opened = {block: opener.opened(block, part) for block, part in zip(blocks, parts, strict=True)}
@@ -54,23 +55,34 @@ class _Latch:
         longest = None if self.static or None in spans else max(span for span in spans if span is not None)
         self.oldest_ns = limits.INT64_MIN if longest is None else start_ns - longest
         self.kept: list[Entry] = []
-        self._opened = 0
+        self._opened = self._known = 0
         self._candidates = sorted(_candidates(index, numbers, start_ns))
-        if self.static and len(self._candidates) > BLOCKS:
-            # Static frames are told at the beginning; what came last may replace them.
-            self._candidates = self._candidates[: BLOCKS // 2] + self._candidates[-BLOCKS // 2 :]
+        if self.static:  # these are told at the beginning, and opened first
+            self._candidates += [self._candidates.pop(0) for _ in self._candidates[:STATIC_BLOCKS]]
 
-    def next_block(self) -> Located | None:
-        """The block to look into next; None when nothing in any other could belong to what is latched."""
+    def next_blocks(self) -> list[Located]:
+        """The blocks to look into next; none when nothing in any other could belong to what is latched."""
         if not self._candidates or self._opened >= BLOCKS:
-            return None
+            return []
+        if self.static:
+            return self._next_static()
         last_ns, block = self._candidates[-1]
         complete = len(self.kept) >= self.depth and self.kept[0].t_ns > last_ns
         if complete or last_ns < self.oldest_ns:
-            return None
+            return []
         self._candidates.pop()
         self._opened += 1
-        return block
+        return [block]
+
+    def _next_static(self) -> list[Located]:
+        """A few at a time, the first and then the newest, until a few bring nothing that is not known: who tells static
+        frames again and again mostly tells the same."""
+        if self._opened > STATIC_BLOCKS and len(self.kept) == self._known:
+            return []
+        self._known = len(self.kept)
+        self._opened += STATIC_BLOCKS
+        taken, self._candidates = self._candidates[-STATIC_BLOCKS:], self._candidates[:-STATIC_BLOCKS]
+        return [block for _, block in taken]
 
     def take(self, entries: list[Entry]) -> None:
         """Keeps what is the topic's own and latched."""
