@@ -252,13 +252,16 @@ def plain_rows(content: bytes, number: int, layout: Layout) -> list[tuple[int, i
 @lru_cache(maxsize=4096)
 def _plan(head: bytes, layout: Layout) -> tuple[Place, Place, int, int] | None:
     """Where the columns of a row lie that begins with `head`: (kind, start, stop) of topic and time, extent of data."""
-    body, at = varint(head, 0)
     kinds: list[int] = []
-    while len(kinds) <= max(layout.topic, layout.time, layout.data):
-        if at >= body:
-            return None
-        kind, at = varint(head, at)
-        kinds.append(kind)
+    try:
+        body, at = varint(head, 0)
+        while len(kinds) <= max(layout.topic, layout.time, layout.data):
+            if at >= body:
+                return None
+            kind, at = varint(head, at)
+            kinds.append(kind)
+    except IndexError:
+        return None
     ends = list(accumulate(map(_stored, kinds), initial=body))
     topic, time, data = ((kinds[at], ends[at], ends[at + 1]) for at in (layout.topic, layout.time, layout.data))
     whole = topic[0] in INTEGERS and time[0] in INTEGERS and data[0] >= 12
