@@ -32,7 +32,7 @@ class Deck:
         self._moved = threading.Condition()
         self._turn, self._rate, self._playing = 0, _bounded(rate), True
         self._begun_ns = self._anchor_ns = start_ns
-        self._anchor = now()
+        self._anchor, self._held = now(), True
         self._steps = 0
         self._closed = False
 
@@ -40,6 +40,14 @@ class Deck:
         """How it stands now."""
         with self._moved:
             return self._stand()
+
+    def begin(self, turn: int) -> None:
+        """What this turn begins with is at hand: time runs from now on. Until then the deck stands at its beginning, so
+        that nothing is late because it took a while to be read."""
+        with self._moved:
+            if self._held and self._turn == turn:
+                self._held, self._anchor = False, self._now()
+                self._moved.notify_all()
 
     def play(self) -> None:
         """Go on; from the start when it is at its end."""
@@ -93,7 +101,8 @@ class Deck:
                     self._steps -= 1
                     self._anchor_ns = t_ns
                     return True
-                self._moved.wait(min(left / 1e9 / self._rate, 3600) if self._playing else None)
+                runs = self._playing and not self._held
+                self._moved.wait(min(left / 1e9 / self._rate, 3600) if runs else None)
             return False
 
     def wait_for_end(self, turn: int) -> None:
@@ -114,7 +123,7 @@ class Deck:
         return Stand(self._turn, self._begun_ns, position, self._rate, playing, ended)
 
     def _position(self) -> int:
-        if not self._playing:
+        if not self._playing or self._held:
             return self._anchor_ns
         return min(self.end_ns, self._anchor_ns + int((self._now() - self._anchor) * self._rate * 1e9))
 
@@ -129,7 +138,7 @@ class Deck:
     def _jump(self, to_ns: int) -> None:
         self._turn += 1
         self._begun_ns = self._anchor_ns = to_ns
-        self._anchor = self._now()
+        self._anchor, self._held = self._now(), True
         self._moved.notify_all()
 
 

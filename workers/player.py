@@ -112,11 +112,13 @@ class Show:
                                topics=self._topics, latched=True))
         try:
             for message in ahead:
+                self._deck.begin(stand.turn)
                 if not self._deck.wait_for(message.t_ns, stand.turn):
                     return
                 self._show(message, is_latched=message.t_ns < stand.begun_ns)
         finally:
             ahead.close()
+        self._deck.begin(stand.turn)  # there may have been no message at all
         self._audience.foxglove.tell()
         self._deck.wait_for_end(stand.turn)
 

@@ -20,7 +20,7 @@ from .metadata import VERSION, Summary, describe, offered
 from .yamltext import dump
 
 BATCH = 1000  # messages
-EVERY = 0.1  # s of real time
+EVERY = 0.1  # s of real time, where the simulation keeps a pace
 PATIENCE = 60  # s to wait while somebody reads the file
 
 SCHEMA = """
@@ -40,12 +40,13 @@ CREATE INDEX timestamp_idx ON messages (timestamp ASC);
 
 
 class Recording:
-    """A recording in the new folder `folder`, one file named after it; `notes` go into its metadata.
-    Raises FileExistsError if the folder is there already."""
+    """A recording in the new folder `folder`, one file named after it; `notes` go into its metadata. Commits when BATCH
+    messages wait or, unless None, `every` seconds have passed: SQLite counts commits in the file, so that only without
+    the clock do the same messages make the same file. Raises FileExistsError if the folder is there already."""
 
-    def __init__(self, folder: Path, notes: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, notes: Mapping[str, str], every: float | None = EVERY) -> None:
         folder.mkdir()
-        self.folder, self.notes = folder, notes
+        self.folder, self.notes, self.every = folder, notes, every
         self.file = f"{folder.name}_0.db3"
         self.summary = Summary()
         self.waiting: list[tuple[int, int, bytes]] = []
@@ -73,8 +74,9 @@ class Recording:
         self.summary.add(topic, stamp)
 
     def commit_if_due(self) -> None:
-        """Commit once BATCH messages wait or EVERY has passed; to be called often."""
-        if len(self.waiting) >= BATCH or monotonic() - self.committed >= EVERY:
+        """Commit once BATCH messages wait or `every` has passed; to be called often."""
+        late = self.every is not None and monotonic() - self.committed >= self.every
+        if late or len(self.waiting) >= BATCH:
             self.commit()
 
     def commit(self) -> None:

@@ -17,7 +17,7 @@ from .model import LIDAR_HEIGHT, STEP
 from .parameters import Parameters
 from .physics import Robot
 from .picture import Camera
-from .recording import Recording
+from .recording import EVERY, Recording
 from .report import Progress, Result
 from .sensors import Encoders, Imu, Lidar
 from .tally import Tally
@@ -38,10 +38,11 @@ MOUNTS = (
 
 def run(parameters: Parameters, seed: int, output: Path, stopped: Callable[[], bool]) -> Result:
     """Simulate until every goal is reached, `duration` is over or `stopped` says so, recording into `output`.
-    The same parameters and seed make the same messages, byte for byte, and the same metrics but for the
-    real_time_factor. Raises FileExistsError if `output` holds a recording already."""
+    The same parameters and seed make the same messages, byte for byte (unless a pace is kept, in the same file), and
+    the same metrics but for the real_time_factor. Raises FileExistsError if `output` holds a recording already."""
+    every = EVERY if parameters.realtime_factor else None
     with (
-        closing(Recording(output / NAME, {"simulator": NAME, "seed": str(seed)})) as recording,
+        closing(Recording(output / NAME, {"simulator": NAME, "seed": str(seed)}, every)) as recording,
         closing(Progress(output)) as progress,
     ):
         simulation = Simulation(parameters, seed, recording, progress)

@@ -101,19 +101,27 @@ def test_a_reading_ends_when_its_client_goes(stack: Stack, tmp_path: Path) -> No
     with stack.http.stream("GET", f"/bundles/{bundle['id']}/messages") as stream:
         pieces = stream.iter_bytes(1000)
         next(pieces)
-        assert _excerpts_at_work()
-    until(lambda: not _excerpts_at_work())
+        assert _excerpts_at_work(stack)
+    until(lambda: not _excerpts_at_work(stack))
 
 
-def _excerpts_at_work() -> list[int]:
-    """Children of readers that have written something: those that only wait have not been asked yet."""
+def _reader(stack: Stack) -> int:
+    """The pid of this stack's reader."""
+    token = json.loads((stack.data / "kept.json").read_text())["secrets"]["reader_token"].encode()
+    (found,) = [int(place.name) for place in Path("/proc").iterdir() if place.name.isdigit()
+                and b"workers.reader" in _read(place / "cmdline") and token in _read(place / "environ")]
+    return found
+
+
+def _excerpts_at_work(stack: Stack) -> list[int]:
+    """Children of the reader that have written something: those that only wait have not been asked yet."""
     found = []
-    for place in Path("/proc").iterdir():
-        try:
-            if place.name.isdigit() and b"workers.excerpt" in (place / "cmdline").read_bytes():
-                found += [int(place.name)] if _has_written(place) else []
-        except OSError:
-            continue
+    for children in Path("/proc", str(_reader(stack)), "task").glob("*/children"):
+        for pid in _read(children).split():
+            try:
+                found += [int(pid)] if _has_written(Path("/proc", pid.decode())) else []
+            except OSError:
+                continue
     return found
 
 
@@ -122,10 +130,7 @@ def _has_written(place: Path) -> bool:
 
 
 def test_a_reader_that_is_gone_is_said_and_comes_back(stack: Stack, bundle: dict[str, Any]) -> None:
-    token = json.loads((stack.data / "kept.json").read_text())["secrets"]["reader_token"].encode()
-    (reader,) = [int(place.name) for place in Path("/proc").iterdir() if place.name.isdigit()
-                 and b"workers.reader" in _read(place / "cmdline") and token in _read(place / "environ")]
-    os.kill(reader, signal.SIGKILL)
+    os.kill(_reader(stack), signal.SIGKILL)
     assert stack.http.get(f"/bundles/{bundle['id']}/messages", params={"end": "+1"}).status_code in (200, 503)
     until(lambda: stack.http.get(f"/bundles/{bundle['id']}/messages", params={"end": "+1"}).status_code == 200)
 

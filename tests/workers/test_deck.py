@@ -26,7 +26,27 @@ def clock() -> Clock:
 
 
 def deck(clock: Clock, **options: object) -> Deck:
-    return Deck(10 * S, 20 * S, now=clock, **options)  # type: ignore[arg-type]
+    """One whose first turn has begun."""
+    made = Deck(10 * S, 20 * S, now=clock, **options)  # type: ignore[arg-type]
+    made.begin(0)
+    return made
+
+
+def test_time_stands_still_until_the_first_message_of_a_turn_is_at_hand(clock: Clock) -> None:
+    playing = Deck(10 * S, 20 * S, now=clock)
+    clock.at += 5
+    assert playing.stand().position_ns == 10 * S
+    playing.begin(0)
+    clock.at += 1
+    assert playing.stand().position_ns == 11 * S
+    playing.seek(15 * S)
+    playing.begin(0)  # too late: that turn is over
+    clock.at += 1
+    assert playing.stand().position_ns == 15 * S
+    playing.begin(1)
+    playing.begin(1)
+    clock.at += 1
+    assert playing.stand().position_ns == 16 * S
 
 
 def test_it_moves_with_time_at_its_rate(clock: Clock) -> None:
@@ -110,6 +130,7 @@ def test_a_loop_begins_anew_and_others_wait_to_be_moved(clock: Clock) -> None:
     looping = deck(clock, loop=True)
     clock.at += 10
     looping.wait_for_end(0)
+    looping.begin(1)
     assert (looping.stand().turn, looping.stand().position_ns) == (1, 10 * S)
     once = deck(clock)
     clock.at += 10

@@ -44,6 +44,7 @@ def taken(streams: Streams, stream: Any) -> bytes:
 def test_what_is_too_late_is_dropped_and_counted_and_latched_messages_never_are() -> None:
     clock = Clock()
     deck = Deck(0, 100 * S, now=clock, rate=2.0)
+    deck.begin(0)
     streams = Streams(line, Latched(INDEX))
     shown: list[Message] = []
     audience: Any = SimpleNamespace(

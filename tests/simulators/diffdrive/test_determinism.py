@@ -1,7 +1,12 @@
 """The same seed and parameters make the same recording, here or elsewhere; another seed makes another."""
 
+import itertools
 import json
 from pathlib import Path
+
+import pytest
+
+from simulators.diffdrive import recording
 
 from .runs import SHORT, drive, messages, start
 
@@ -22,6 +27,15 @@ def test_pace_does_not_change_the_messages(tmp_path: Path) -> None:
     drive(tmp_path / "fast", duration=2)
     drive(tmp_path / "paced", duration=2, realtime_factor=20)
     assert messages(tmp_path / "fast") == messages(tmp_path / "paced")
+
+
+def test_a_slow_machine_makes_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive(tmp_path / "quick", duration=2)
+    ages = itertools.count()
+    monkeypatch.setattr(recording, "monotonic", lambda: float(next(ages)))  # a second passes at every look
+    drive(tmp_path / "slow", duration=2)
+    quick, slow = (next((tmp_path / name).rglob("*.db3")).read_bytes() for name in ("quick", "slow"))
+    assert quick == slow
 
 
 def test_another_seed_makes_another_run(tmp_path: Path) -> None:
