@@ -95,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         began, excerpter = time.monotonic(), self.server.excerpters.take()
         outcome = "client gone"
         try:
-            with TemporaryDirectory(dir=self.server.scratch, prefix="request-") as scratch:
+            with TemporaryDirectory(dir=self.server.scratch, ignore_cleanup_errors=True) as scratch:
                 try:
                     excerpter.ask(request | {"scratch": scratch})
                     outcome = self._pass_on(excerpter, KINDS.get(str(request.get("as")), "application/x-ndjson"))
@@ -166,7 +166,7 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    with TemporaryDirectory(prefix="simyard-reader-") as scratch:
+    with TemporaryDirectory(prefix="simyard-reader-", ignore_cleanup_errors=True) as scratch:
         token = settings.simyard_reader_token.get_secret_value()
         with Reader(settings.address, token, settings.excerpts, scratch) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
