@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,16 +35,20 @@ from workers.uplink import Uplink
 IDLE_SECONDS = 600.0
 LATE_SECONDS = 0.5  # of our time; what is later is not shown
 AHEAD_MESSAGES = 2000
+KEPT_BYTES = 32 << 20  # of what was read lately
 TELL_SECONDS = 1.0
 
 
 class FreshRanges:
     """The bundle's files by URLs that live a quarter of an hour: when one fails, new ones are asked for, once. Each
-    thread has connections of its own."""
+    thread has connections of its own; what was read lately is kept, for every jump asks for the same latched messages
+    again."""
 
     def __init__(self, uplink: Uplink) -> None:
         self._uplink = uplink
         self._mine = threading.local()
+        self._kept: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
         self._inputs = uplink.inputs()
 
     def index(self) -> Index:
@@ -52,6 +57,18 @@ class FreshRanges:
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """See Ranges."""
+        wish = (name, offset, length)
+        with self._lock:
+            found = self._kept.pop(wish, None)
+        if found is None:
+            found = self._fetch(*wish)
+        with self._lock:
+            self._kept[wish] = found
+            while len(self._kept) > 1 and sum(map(len, self._kept.values())) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        return found
+
+    def _fetch(self, name: str, offset: int, length: int) -> bytes:
         try:
             return self._ranges().read(name, offset, length)
         except SourceFailed:

@@ -70,11 +70,17 @@ class Player:
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[FakeWeb]:
-    bag = write_db3(tmp_path / "bag_0.db3", [(f"/t{n % 2}", START + n * S // 100) for n in range(200)])
-    examine(bag, 60, scratch=tmp_path, index=tmp_path / "index")
     with FakeWeb() as web:
-        web.sources = {"bag_0.db3": bag.read_bytes(), "index": (tmp_path / "index").read_bytes()}
+        publish(web, tmp_path, 200)
         yield web
+
+
+def publish(web: FakeWeb, folder: Path, count: int) -> None:
+    """A bag of so many messages of a kilobyte."""
+    bag = folder / f"of_{count}" / "bag_0.db3"
+    write_db3(bag, [(f"/t{n % 2}", START + n * S // 100) for n in range(count)], size=1000)
+    examine(bag, 60, scratch=folder, index=folder / "index")
+    web.sources = {"bag_0.db3": bag.read_bytes(), "index": (folder / "index").read_bytes()}
 
 
 @pytest.fixture
@@ -181,21 +187,26 @@ def test_the_stop_signal_ends_it_well(start: Any) -> None:
     assert player.process.wait(30) == 0
 
 
-def test_urls_that_have_run_out_are_asked_for_anew(start: Any, web: FakeWeb, times: list[int]) -> None:
+FAR = START + 55 * S  # too far on to have been read ahead
+
+
+def test_urls_that_have_run_out_are_asked_for_anew(start: Any, web: FakeWeb, tmp_path: Path) -> None:
+    publish(web, tmp_path, 6000)
     player = start(rate=0.1)
     player.order("pause")
     asked = sum("/inputs" in call for call in web.calls)
     web.refuse_once = True
     with player.frames() as frames:
-        player.order("seek", to_ns=times[100])
-        assert next(frames)["t_ns"] == times[100]
+        player.order("seek", to_ns=FAR)
+        assert next(frames)["t_ns"] == FAR
     assert sum("/inputs" in call for call in web.calls) == asked + 1
 
 
-def test_storage_that_is_gone_ends_it_and_is_said(start: Any, web: FakeWeb, times: list[int]) -> None:
+def test_storage_that_is_gone_ends_it_and_is_said(start: Any, web: FakeWeb, tmp_path: Path) -> None:
+    publish(web, tmp_path, 6000)
     player = start(rate=0.1)
     web.sources.clear()
-    player.order("seek", to_ns=times[100])
+    player.order("seek", to_ns=FAR)
     assert player.process.wait(60) == 1
     assert "broke off" in (player.attempt / "log").read_text()
 

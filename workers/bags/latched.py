@@ -6,12 +6,12 @@ from typing import NamedTuple
 from workers.bags import limits
 from workers.bags.fetching import Ranges, fetched
 from workers.bags.index import Index, IndexedFile
-from workers.bags.opening import Entry, Located, NotRestored, Opener, Selection
+from workers.bags.opening import Entry, Located, Message, NotRestored, Opener, Selection
 from workers.bags.qos import STATIC
 
 # For one topic: blocks opened, of /tf_static at a time, messages of that, bytes of messages.
 BLOCKS = 64
-STATIC_BLOCKS = 4
+STATIC_BLOCKS = 2
 STATIC_DEPTH = 1_000
 KEPT_BYTES = 32 * limits.MIB
 
@@ -23,7 +23,7 @@ class Candidate(NamedTuple):
     located: Located
 
 
-def latched_before(index: Index, ranges: Ranges, start_ns: int, topics: frozenset[int]) -> list[Entry]:
+def latched_before(index: Index, ranges: Ranges, start_ns: int, topics: frozenset[int]) -> list[Message]:
     """For each latched topic of `topics` what it had latched at `start_ns`, in order: the last messages as many as its
     QoS keeps, none older than that allows; of /tf_static every different one. Raises CannotExtract.
     """
@@ -40,7 +40,7 @@ def latched_before(index: Index, ranges: Ranges, start_ns: int, topics: frozense
         opened = {block: opener.opened(block, part) for block, part in zip(blocks, parts, strict=True)}
         for latch, block in asked:
             latch.take(opened[block])
-    return sorted(entry for latch in latches for entry in latch.kept)
+    return [message for *_, message in sorted(entry for latch in latches for entry in latch.kept)]
 
 
 class _Latch:
@@ -67,7 +67,7 @@ class _Latch:
         if self.static:
             return self._next_static()
         last_ns, block = self._candidates[-1]
-        complete = len(self.kept) >= self.depth and self.kept[0].t_ns > last_ns
+        complete = len(self.kept) >= self.depth and self.kept[0][0] > last_ns
         if complete or last_ns < self.oldest_ns:
             return []
         self._candidates.pop()
@@ -86,14 +86,14 @@ class _Latch:
 
     def take(self, entries: list[Entry]) -> None:
         """Keeps what is the topic's own and latched."""
-        own = [entry for entry in entries if entry.topic in self.numbers and entry.t_ns >= self.oldest_ns]
+        own = [entry for entry in entries if entry[-1].topic in self.numbers and entry[0] >= self.oldest_ns]
         found = sorted(self.kept + own)
         if self.static:
-            found = sorted({entry.data: entry for entry in found}.values())
+            found = sorted({entry[-1].data: entry for entry in found}.values())
         found = found[-self.depth :]
-        size = sum(len(entry.data) for entry in found)
+        size = sum(len(message.data) for *_, message in found)
         while size > KEPT_BYTES and len(found) > 1:
-            size -= len(found.pop(0).data)
+            size -= len(found.pop(0)[-1].data)
         self.kept = found
 
 
