@@ -48,7 +48,7 @@ class _Reader:
                 _, _, topic, _, time, published = unpack(data, at)
                 if start_ns <= time < end_ns and topic in topics:
                     place = base * PER_BYTE + at * step
-                    yield Found(topic, time, published, place, data[at + MESSAGE_HEAD.size : stop])
+                    yield topic, time, published, place, data[at + MESSAGE_HEAD.size : stop]
             elif opcode == records.CHUNK and step == PER_BYTE:
                 unpacked, stop = _chunk(data, at, stop)
                 if unpacked is not None:

@@ -70,7 +70,7 @@ class _Reader:
                 self.count += 1
                 topic, time = head
                 if start_ns <= time < end_ns and topic in topics:
-                    yield Found(topic, time, time, base * PER_BYTE + at * step, data[middle + 4 : stop])
+                    yield topic, time, time, base * PER_BYTE + at * step, data[middle + 4 : stop]
             at = stop
 
 

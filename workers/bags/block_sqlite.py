@@ -4,15 +4,23 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from workers.bags.blocks import BlockDamaged, Found, Wanted
-from workers.bags.btree import Cell, Layout, Torn, cells, payload, row
+from workers.bags.btree import Cell, Layout, Torn, cells, payload, plain_messages, row
 from workers.bags.index import Block
 
 
 def read_rows(block: Block, parts: list[bytes], layout: Layout, wanted: Wanted) -> Iterator[Found]:
     """The wanted rows; `parts` are the bytes of the block's extents. Raises BlockDamaged after what is whole."""
     pages = _Fetched(block, parts, layout)
+    topics, start_ns, end_ns = wanted
     count = 0
     for number, content in pages.leaves():
+        plain = plain_messages(content, number, layout) if block.cell is None else None
+        if plain is not None:
+            count += len(plain)
+            for topic, time, rowid, start, stop in plain:
+                if start_ns <= time < end_ns and topic in topics:
+                    yield topic, time, time, rowid, content[start:stop]
+            continue
         for cell in _chosen(block, layout, cells(content, number, layout)):
             try:
                 found = row(cell, layout, pages.page)
@@ -20,8 +28,9 @@ def read_rows(block: Block, parts: list[bytes], layout: Layout, wanted: Wanted) 
                     continue
                 count += 1
                 topic, time, start, stop = found
-                if wanted.start_ns <= time < wanted.end_ns and topic in wanted.topics:
-                    yield Found(topic, time, time, cell.rowid, payload(cell, layout, pages.page)[start:stop])
+                if start_ns <= time < end_ns and topic in topics:
+                    data = payload(cell, layout, pages.page) if cell.overflow else cell.local
+                    yield topic, time, time, cell.rowid, data[start:stop]
             except Torn:
                 continue
     if count != block.messages:

@@ -11,14 +11,9 @@ class BlockDamaged(CannotExtract):
     """A block that does not hold what the index says: the file was changed, or cut. The text says how."""
 
 
-class Found(NamedTuple):
-    """A message, by its file's own number of the topic. `place` grows in the order of the file."""
-
-    topic: int
-    t_ns: int
-    published_ns: int
-    place: int
-    data: bytes
+# A message: its file's own number of the topic, when it was recorded and published, its place, which grows in the order
+# of the file, and its data. Plain, because a recording has millions of them.
+Found = tuple[int, int, int, int, bytes]
 
 
 class Wanted(NamedTuple):

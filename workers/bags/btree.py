@@ -209,7 +209,7 @@ def _row(data: bytes, size: int, layout: Layout) -> Row | None:
     plan = _plan(data[:body], layout)
     if plan is None or plan[3] > size:
         return None
-    topic, time, start, stop = plan
+    topic, time, start, stop, _ = plan
     return Row(_integer(data, topic), _integer(data, time), start, stop)
 
 
@@ -240,18 +240,43 @@ def plain_rows(content: bytes, number: int, layout: Layout) -> list[tuple[int, i
         if size > most or body >= 0x80 or place + size > layout.usable:
             return None
         plan = plan_of(content[place : place + body], layout)
-        if plan is None or plan[3] > size:
+        if plan is None or plan[4] > size:
             return None
-        (kind, start, stop), (sort, begin, end), _, _ = plan
+        (kind, start, stop), (sort, begin, end), _, _, _ = plan
         topic = integer(content[place + start : place + stop], "big", signed=True) if kind < 8 else kind - 8
         time = integer(content[place + begin : place + end], "big", signed=True) if sort < 8 else sort - 8
         found.append((topic, time))
     return found
 
 
+def plain_messages(content: bytes, number: int, layout: Layout) -> list[tuple[int, int, int, int, int]] | None:
+    """(topic, time, id, start and stop of the data in the leaf) of every row, where plain_rows has an answer."""
+    at, found = _head_of(number), []
+    most, plan_of, integer = min(layout.usable - 35, layout.large - 1), _plan, int.from_bytes
+    for pointer in _pointers(content, at, at + LEAF_HEAD):
+        try:
+            size, place = varint(content, pointer)
+            rowid, place = varint(content, place)
+            body = content[place]
+        except IndexError:
+            return None
+        if size > most or body >= 0x80 or place + size > layout.usable:
+            return None
+        plan = plan_of(content[place : place + body], layout)
+        if plan is None or plan[4] > size:
+            return None
+        (kind, start, stop), (sort, begin, end), first, last, _ = plan
+        topic = integer(content[place + start : place + stop], "big", signed=True) if kind < 8 else kind - 8
+        time = integer(content[place + begin : place + end], "big", signed=True) if sort < 8 else sort - 8
+        found.append((topic, time, _signed(rowid), place + first, place + last))
+    return found
+
+
 @lru_cache(maxsize=4096)
-def _plan(head: bytes, layout: Layout) -> tuple[Place, Place, int, int] | None:
-    """Where the columns of a row lie that begins with `head`: (kind, start, stop) of topic and time, extent of data."""
+def _plan(head: bytes, layout: Layout) -> tuple[Place, Place, int, int, int] | None:
+    """Where the columns of a row lie that begins with `head`: (kind, start, stop) of topic and time, start and stop of
+    the data, and where the last of them stops.
+    """
     kinds: list[int] = []
     try:
         body, at = varint(head, 0)
@@ -265,7 +290,7 @@ def _plan(head: bytes, layout: Layout) -> tuple[Place, Place, int, int] | None:
     ends = list(accumulate(map(_stored, kinds), initial=body))
     topic, time, data = ((kinds[at], ends[at], ends[at + 1]) for at in (layout.topic, layout.time, layout.data))
     whole = topic[0] in INTEGERS and time[0] in INTEGERS and data[0] >= 12
-    return (topic, time, data[1], data[2]) if whole else None
+    return (topic, time, data[1], data[2], max(topic[2], time[2], data[2])) if whole else None
 
 
 INTEGERS = frozenset({1, 2, 3, 4, 5, 6, 8, 9})

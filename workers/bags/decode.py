@@ -13,7 +13,6 @@ from typing import Any
 
 from workers.bags.definitions import READABLE_DEFINITIONS, READABLE_MESSAGES, spelled
 from workers.bags.deserialize import CDR, ROS1, Format, Reader, Undecodable
-from workers.bags.extract import Message
 from workers.bags.index import Definition, Index, IndexedTopic
 from workers.bags.message_types import (
     ROS1_TIMES,
@@ -24,6 +23,7 @@ from workers.bags.message_types import (
     known_definition,
     known_types,
 )
+from workers.bags.opening import Message
 
 dumped = partial(json.dumps, allow_nan=False, separators=(",", ":"))
 # The encapsulation before a message in CDR.

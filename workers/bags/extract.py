@@ -4,28 +4,20 @@ by the programs that answer messages, cut slices and play back.
 
 import heapq
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
 
 from workers.bags import limits
 from workers.bags.blocks import CannotExtract
 from workers.bags.fetching import Ranges, fetched
 from workers.bags.index import Index
 from workers.bags.latched import latched_before
-from workers.bags.opening import Entry, Opener, Selection
+from workers.bags.opening import Entry, Message, Opener, Selection
+
+__all__ = ["Message", "Overfull", "messages"]
 
 # Messages of blocks that overlap in time are held until their turn comes, up to this.
 HELD_BYTES = 384 * limits.MIB
 # What holding a message costs besides its data.
 MESSAGE_BYTES = 300
-
-
-class Message(NamedTuple):
-    """`topic` is a place in Index.topics; `published_ns` is `t_ns` where the file tells no other time."""
-
-    topic: int
-    t_ns: int
-    data: bytes
-    published_ns: int
 
 
 class Overfull(CannotExtract):
@@ -48,35 +40,47 @@ def messages(
     """
     chosen = frozenset(at for at, topic in enumerate(index.topics) if topics is None or topic.name in topics)
     if latched:
-        yield from map(_message, latched_before(index, ranges, start_ns, chosen))
-    yield from map(_message, _in_order(Opener(index, Selection(chosen, start_ns, end_ns)), ranges))
+        yield from latched_before(index, ranges, start_ns, chosen)
+    yield from _in_order(Opener(index, Selection(chosen, start_ns, end_ns)), ranges)
 
 
-def _message(entry: Entry) -> Message:
-    return Message(entry.topic, entry.t_ns, entry.data, entry.published_ns)
+class _Stream:
+    """The messages of one block, the next one last."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.bytes = sum([len(entry[-1].data) for entry in entries]) + MESSAGE_BYTES * len(entries)
+        entries.reverse()
+
+    def taken(self, until_ns: int, other: Entry | None) -> Iterator[Message]:
+        """What comes before a time and before another message."""
+        entries = self.entries
+        while entries and entries[-1][0] < until_ns and (other is None or entries[-1] <= other):
+            yield entries.pop()[-1]
+
+    def __lt__(self, other: "_Stream") -> bool:
+        return self.entries[-1] < other.entries[-1]
 
 
-def _in_order(opener: Opener, ranges: Ranges) -> Iterator[Entry]:
+def _in_order(opener: Opener, ranges: Ranges) -> Iterator[Message]:
     """Merges the blocks, each opened only when the first of its messages may be next."""
     blocks = opener.located()
     parts = fetched(ranges, map(opener.wish, blocks))
-    streams: list[tuple[Entry, list[Entry]]] = []
-    held = opened = 0
-    while streams or opened < len(blocks):
-        while opened < len(blocks) and (not streams or blocks[opened].first_ns <= streams[0][0].t_ns):
-            entries = opener.opened(blocks[opened], next(parts))
-            opened += 1
-            held += sum(len(entry.data) + MESSAGE_BYTES for entry in entries)
-            if held > HELD_BYTES:
-                raise Overfull(f"{held} bytes of messages of overlapping blocks")
-            if entries:
-                entries.reverse()
-                heapq.heappush(streams, (entries.pop(), entries))
-        if streams:
-            entry, rest = streams[0]
-            held -= len(entry.data) + MESSAGE_BYTES
-            yield entry
-            if rest:
-                heapq.heapreplace(streams, (rest.pop(), rest))
+    streams: list[_Stream] = []
+    held = 0
+    for at, block in enumerate(blocks):
+        stream = _Stream(opener.opened(block, next(parts)))
+        held += stream.bytes
+        if held > HELD_BYTES:
+            raise Overfull(f"{held} bytes of messages of overlapping blocks")
+        if stream.entries:
+            heapq.heappush(streams, stream)
+        # What comes before the next block's first message comes before all that is not opened yet.
+        until_ns = blocks[at + 1].first_ns if at + 1 < len(blocks) else limits.INT64_MAX + 1
+        while streams and streams[0].entries[-1][0] < until_ns:
+            stream = heapq.heappop(streams)
+            yield from stream.taken(until_ns, streams[0].entries[-1] if streams else None)
+            if stream.entries:
+                heapq.heappush(streams, stream)
             else:
-                heapq.heappop(streams)
+                held -= stream.bytes

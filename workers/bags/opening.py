@@ -36,15 +36,17 @@ class Located(NamedTuple):
     number: int
 
 
-class Entry(NamedTuple):
-    """A message as it is sorted: by time, then file, then place in it."""
+class Message(NamedTuple):
+    """`topic` is a place in Index.topics; `published_ns` is `t_ns` where the file tells no other time."""
 
-    t_ns: int
-    file: int
-    place: int
     topic: int
-    published_ns: int
+    t_ns: int
     data: bytes
+    published_ns: int
+
+
+# A message as it is sorted: by time, file, and place in that.
+Entry = tuple[int, int, int, Message]
 
 
 class Opener:
@@ -81,12 +83,12 @@ class Opener:
     def opened(self, located: Located, parts: list[bytes]) -> list[Entry]:
         """The messages of the selection in a block's bytes, in order. Raises BlockDamaged."""
         file, block = self.wish(located)
-        entries = []
-        for topic, t_ns, published_ns, place, data in _read(file, block, parts, self._wanted[located.file]):
-            number = file.topics[topic]
-            if self._packable[number] and data[:4] == ZSTD_MAGIC:
+        at, topics, packable, entries = located.file, file.topics, self._packable, []
+        for topic, t_ns, published_ns, place, data in _read(file, block, parts, self._wanted[at]):
+            number = topics[topic]
+            if packable[number] and data[:4] == ZSTD_MAGIC:
                 data = unpacked(data)  # noqa: PLW2901 the message itself
-            entries.append(Entry(t_ns, located.file, place, number, published_ns, data))
+            entries.append((t_ns, at, place, Message(number, t_ns, data, published_ns)))
         entries.sort()
         return entries
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, BinaryIO
 
-from workers.bags.extract import Message
 from workers.bags.index import Index
-from workers.bags.slicing import ROS1, CannotSlice, Counted, Slice, SlicedTopic
+from workers.bags.opening import Message
+from workers.bags.slicing import ROS1, CannotSlice, Slice, SlicedTopic
 
 # rosbag2's, as it is since Iron; what older ones do not know they do not look at.
 SCHEMA = """
@@ -64,9 +64,27 @@ def write_db3(
             _add_file(tar, f"{name}/{database.name}", file, database.stat().st_size)
 
 
+class _Counted:
+    """A stream that knows where it is, though it cannot go back."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._at = out, 0
+
+    def write(self, data: bytes) -> int:
+        self._out.write(data)
+        self._at += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def tell(self) -> int:
+        return self._at
+
+
 def _tar_to(out: BinaryIO) -> tarfile.TarFile:
     """A tar that is written to a stream, nothing of it held back."""
-    return tarfile.TarFile(fileobj=Counted(out), mode="w")  # type: ignore[arg-type] # all it needs of a file
+    return tarfile.TarFile(fileobj=_Counted(out), mode="w")  # type: ignore[arg-type] # all it needs of a file
 
 
 def _inserted(connection: sqlite3.Connection, sliced: Slice, found: Iterator[Message]) -> Iterator[None]:

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mcap.writer import CompressionType, Writer
-
 from workers.bags.definitions import READABLE_MESSAGES
-from workers.bags.extract import Message
 from workers.bags.index import Definition, Index
-from workers.bags.slicing import ROS1, CannotSlice, Counted, Slice, SlicedTopic
+from workers.bags.mcap_writing import McapWriter
+from workers.bags.opening import Message
+from workers.bags.slicing import ROS1, CannotSlice, Slice, SlicedTopic
 
-CHUNK_BYTES = 1 << 20
 LIBRARY = "simyard"
 UNDEFINED = Definition("", b"")
 PROFILES = "offered_qos_profiles"
@@ -20,8 +18,7 @@ LATCHING = {"latching": "1"}
 
 def write_mcap(index: Index, found: Iterator[Message], out: BinaryIO, *, name: str, start_ns: int) -> None:
     """Writes a whole .mcap of the messages. Raises CannotSlice, and what getting the messages raises."""
-    writer = Writer(Counted(out), CHUNK_BYTES, CompressionType.ZSTD)  # type: ignore[arg-type] # all it needs of a file
-    writer.start(_profile(index), LIBRARY)
+    writer = McapWriter(out, _profile(index), LIBRARY)
     sliced = Slice(index, start_ns)
     schemas: dict[tuple[str, Definition], int] = {}
     channels: dict[int, int] = {}
@@ -31,11 +28,11 @@ def write_mcap(index: Index, found: Iterator[Message], out: BinaryIO, *, name: s
             channel = channels[message.topic] = _channel(writer, sliced.topics[message.topic], schemas)
         if message.t_ns < 0:
             raise CannotSlice("MCAP knows no times before 1970")
-        writer.add_message(channel, message.t_ns, message.data, max(0, message.published_ns))
+        writer.add_message(channel, message.t_ns, max(0, message.published_ns), message.data)
     if metadata := sliced.metadata("mcap", f"{name}.mcap"):
         # Where rosbag2 looks for it, and for the version that says how profiles are spelled.
         writer.add_metadata("rosbag2", {"serialized_metadata": metadata})
-    writer.finish()  # type: ignore[no-untyped-call]
+    writer.finish()
 
 
 def _profile(index: Index) -> str:
@@ -44,10 +41,10 @@ def _profile(index: Index) -> str:
     return "ros2" if encodings <= READABLE_MESSAGES else "ros1" if encodings == {ROS1} else ""
 
 
-def _channel(writer: Writer, topic: SlicedTopic, schemas: dict[tuple[str, Definition], int]) -> int:
+def _channel(writer: McapWriter, topic: SlicedTopic, schemas: dict[tuple[str, Definition], int]) -> int:
     definition = topic.definition or UNDEFINED
     key = topic.type, definition
     if key not in schemas:
-        schemas[key] = writer.register_schema(topic.type, definition.encoding, definition.data) if topic.type else 0
+        schemas[key] = writer.add_schema(topic.type, definition.encoding, definition.data) if topic.type else 0
     notes = {PROFILES: topic.profiles} if topic.encoding != ROS1 else LATCHING if topic.profiles else {}
-    return writer.register_channel(topic.name, topic.encoding, schemas[key], notes)
+    return writer.add_channel(topic.name, topic.encoding, schemas[key], notes)

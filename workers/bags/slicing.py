@@ -5,12 +5,12 @@ heard first. When it was published is kept where the format has a place for it.
 """
 
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from workers.bags.decode import Decoder
 from workers.bags.definitions import READABLE_MESSAGES, spelled
-from workers.bags.extract import Message
 from workers.bags.index import Definition, Index
+from workers.bags.opening import Message
 from workers.bags.rebuild import numbered, rebuild
 from workers.bags.recordings import Storage
 from workers.bags.scan import Scan
@@ -20,24 +20,6 @@ ROS1 = "ros1"
 
 class CannotSlice(Exception):
     """The messages cannot be kept in this format. The text says why."""
-
-
-class Counted:
-    """A stream that knows where it is, though it cannot go back."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out, self._at = out, 0
-
-    def write(self, data: bytes) -> int:
-        self._out.write(data)
-        self._at += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        self._out.flush()
-
-    def tell(self) -> int:
-        return self._at
 
 
 class SlicedTopic(NamedTuple):
@@ -56,25 +38,36 @@ class Slice:
     def __init__(self, index: Index, start_ns: int) -> None:
         self._index, self._start_ns = index, start_ns
         self._decoder = Decoder(index)
-        self._scan = Scan()
+        # Messages by topic: how many, first and last time.
+        self._counts: dict[int, list[int]] = {}
         self.topics: dict[int, SlicedTopic] = {}
 
     def stored(self, found: Iterator[Message]) -> Iterator[Message]:
         """The messages as they are to be stored. When one is given its topic is in `topics`, by its number."""
+        counts, start_ns = self._counts, self._start_ns
         for message in found:
-            if message.topic not in self.topics:
-                self.topics[message.topic] = self._topic(message)
-            t_ns = max(message.t_ns, self._start_ns)
-            topic = self.topics[message.topic]
-            counted = self._scan.topic(topic.name, topic.type)
-            counted.encoding = topic.encoding
-            counted.add(1, t_ns, t_ns)
-            counted.offered[topic.profiles] = counted.offered.get(topic.profiles, 0) + 1
-            yield message._replace(t_ns=t_ns)
+            topic, t_ns, data, published_ns = message
+            if t_ns < start_ns:
+                t_ns = start_ns
+                message = Message(topic, t_ns, data, published_ns)  # noqa: PLW2901 as it is to be stored
+            count = counts.get(topic)
+            if count is None:
+                self.topics[topic] = self._topic(message)
+                count = counts[topic] = [0, t_ns, t_ns]
+            count[0] += 1
+            count[2] = t_ns
+            yield message
 
     def metadata(self, storage: Storage, file: str) -> str | None:
         """The metadata.yaml of a folder with this file; None when it would be too long for any reader."""
-        return rebuild(storage, {file: self._scan})
+        scan = Scan()
+        for number, (count, first_ns, last_ns) in self._counts.items():
+            topic = self.topics[number]
+            counted = scan.topic(topic.name, topic.type)
+            counted.encoding = topic.encoding
+            counted.add(count, first_ns, last_ns)
+            counted.offered[topic.profiles] = counted.offered.get(topic.profiles, 0) + count
+        return rebuild(storage, {file: scan})
 
     def _topic(self, message: Message) -> SlicedTopic:
         topic = self._index.topics[message.topic]
