@@ -8,16 +8,18 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from shared.domain.errors import Conflict, FieldError, InvalidSpec, Unavailable
 from shared.domain.states import BundleState
 from shared.settings import WebSettings
-from shared.storage.store import Store
+from shared.storage.store import URL_LIFE, Store
 from webapp.queries.bundles import Source
 
 BLOCK = 1 << 16
+EXCERPT_LIFE = timedelta(hours=12)  # a reader cannot ask for others, and a slow client takes its time
 ANSWER_SECONDS = 90.0  # until the first byte, and between two
 INT64 = 2**63
 _TIME = re.compile(r"(?P<ns>-?[0-9]{1,19})|\+(?P<seconds>[0-9]{1,12}(?:\.[0-9]{1,9})?)")
@@ -41,13 +43,14 @@ def question(source: Source, wanted: Wanted, store: Store, form: str) -> dict[st
     return {
         "name": bundle.name, "as": form, "topics": topics, "latched": form != "messages",
         "start_ns": -INT64 if start is None else start, "end_ns": INT64 - 1 if end is None else end,
-    } | urls_of(source, store)
+    } | urls_of(source, store, EXCERPT_LIFE)
 
 
-def urls_of(source: Source, store: Store) -> dict[str, Any]:
-    """Where whoever is inside reads the bundle's index and files, for a quarter of an hour."""
-    return {"index_url": store.source_url(source.bundle.index_key),
-            "files": {file.name: {"url": store.source_url(file.key), "size": file.size} for file in source.files}}
+def urls_of(source: Source, store: Store, life: timedelta = URL_LIFE) -> dict[str, Any]:
+    """Where whoever is inside reads the bundle's index and files, for so long."""
+    return {"index_url": store.source_url(source.bundle.index_key, life),
+            "files": {file.name: {"url": store.source_url(file.key, life), "size": file.size}
+                      for file in source.files}}
 
 
 def readable(source: Source) -> None:

@@ -15,7 +15,8 @@ from webapp.players import asked
 log = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 45.0  # a player says something at least each 15
-WAITING_FRAMES = 500  # of a viewer; past that the oldest is dropped and counted
+# Of a viewer; past that the oldest are dropped and counted.
+WAITING_FRAMES, WAITING_BYTES = 500, 16 << 20
 
 
 class Viewer:
@@ -24,14 +25,15 @@ class Viewer:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._frames: deque[bytes] = deque()
-        self._dropped = 0
+        self._dropped = self._waiting = 0
         self._closed = False
 
     def put(self, data: bytes) -> None:
         """One more; the oldest goes when there are too many."""
         with self._changed:
-            if len(self._frames) >= WAITING_FRAMES:
-                self._frames.popleft()
+            self._waiting += len(data)
+            while self._frames and (len(self._frames) >= WAITING_FRAMES or self._waiting > WAITING_BYTES):
+                self._waiting -= len(self._frames.popleft())
                 self._dropped += 1
             self._frames.append(data)
             self._changed.notify_all()
@@ -51,7 +53,7 @@ class Viewer:
             told = frame("dropped", {"count": self._dropped}).data if self._dropped else b""
             found = told + b"".join(self._frames)
             self._frames.clear()
-            self._dropped = 0
+            self._dropped = self._waiting = 0
             return found
 
 

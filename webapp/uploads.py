@@ -3,17 +3,19 @@
 Object storage is spoken to outside of transactions; the bytes go there directly and never pass through here."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID, uuid4
 
-from shared.domain.errors import Conflict, FieldError, NotFound
+from shared.domain.errors import Conflict, FieldError, NotFound, Unavailable
 from shared.domain.events import rfc3339
 from shared.domain.moves import NewJob
 from shared.domain.specs import Limits, Program, Record, Resources, Retry
 from shared.domain.states import BundleState, Kind, Reason
 from shared.persistence.bundles import Announced, announce, announced, digest
-from shared.persistence.queries import claim_answer
+from shared.persistence.queries import Idempotency, claim_answer
 from shared.storage import keys
 from shared.storage.store import URL_LIFE, Store, part_size_of, parts_of
 from webapp.api.schemas.bundles import Announcement
@@ -25,7 +27,9 @@ MOST_URLS = 1000
 INGEST_SECONDS = 600.0  # and more for large recordings, at no less than this speed:
 INGEST_BYTES_PER_SECOND = 4 << 20
 INGEST_MEMORY_MB = 512  # of the ingester; what parses is caged by itself
-RETRIED = (Reason.EVICTED, Reason.NODE_LOST, Reason.VANISHED, Reason.PREEMPTED, Reason.RUNTIME_ERROR)
+# All but what the upload itself is to blame for.
+RETRIED = (Reason.EVICTED, Reason.NODE_LOST, Reason.VANISHED, Reason.PREEMPTED, Reason.RUNTIME_ERROR, Reason.CRASHED,
+           Reason.OOM_KILLED, Reason.DISK_FULL)
 
 
 def begin(parts: Parts, body: Announcement, owner: UUID, viewer: UUID | None, key: Key | None) -> Answer:
@@ -39,17 +43,43 @@ def begin(parts: Parts, body: Announcement, owner: UUID, viewer: UUID | None, ke
         held = queries.held(tx, content, viewer)
     if held is not None:
         return 200, _ticket(held.id, held.state, part_size, None)
-    bundle, store = uuid4(), parts.connections.store
-    files = [Announced(file.name, place, file.size, file.sha256, store.create(keys.uploaded_file(bundle, place)),
-                       part_size) for place, file in enumerate(body.files)]
-    wanted = [(file, number) for file in files for number in range(1, parts_of(file.size, part_size) + 1)]
-    made = _ticket(bundle, BundleState.UPLOADING, part_size, _signed(store, bundle, wanted))
+    bundle, files = uuid4(), list[Announced]()
+    try:
+        for place, file in enumerate(body.files):
+            upload = parts.connections.store.create(keys.uploaded_file(bundle, place))
+            files.append(Announced(file.name, place, file.size, file.sha256, upload, part_size))
+        made = _ticket(bundle, BundleState.UPLOADING, part_size,
+                       _signed(parts.connections.store, bundle, list(islice(_all_parts(files), MOST_URLS))))
+        about = {"id": bundle, "name": body.name, "owner": owner, "visibility": "team", "labels": body.labels,
+                 "digest": content}
+        answer = _write(parts, about, files, key.answering(201, made) if key else None)
+    except BaseException:
+        _abort(parts.connections.store, bundle, files)
+        raise
+    if answer is not None:  # another request with this key was faster
+        _abort(parts.connections.store, bundle, files)
+    return answer or (201, made)
+
+
+def _write(parts: Parts, about: dict[str, Any], files: list[Announced], key: Idempotency | None) -> Answer | None:
     with parts.connections.database.transaction() as tx:
-        if key and (answer := claim_answer(tx, key.answering(201, made))):
+        if key and (answer := claim_answer(tx, key)):
             return answer
-        announce(tx, {"id": bundle, "name": body.name, "owner": owner, "visibility": "team", "labels": body.labels,
-                      "digest": content}, files)
-    return 201, made
+        announce(tx, about, files)
+    return None
+
+
+def _abort(store: Store, bundle: UUID, files: Sequence[Announced]) -> None:
+    """Forget what was begun; what cannot be forgotten now is only room that is lost."""
+    for file in files:
+        with suppress(Unavailable):
+            store.abort(keys.uploaded_file(bundle, file.place), file.upload_id)
+
+
+def _all_parts(files: Sequence[Announced]) -> Iterator[tuple[Announced, int]]:
+    for file in files:
+        for number in range(1, parts_of(file.size, file.part_size) + 1):
+            yield file, number
 
 
 def missing(parts: Parts, bundle: UUID, state: str) -> dict[str, Any]:

@@ -1,31 +1,31 @@
-"""Forgets uploads that nobody completed: their parts fill the storage and no listing shows them. Called by the
-watcher."""
+"""Forgets uploads that nobody completed, or that failed: their parts fill the storage and no listing shows them. Called
+by the watcher."""
 
-import logging
+import time
 from datetime import timedelta
 
-from shared.persistence.bundles import abandoned, announced, give_up
+from shared.persistence.bundles import failed_uploads, forget_upload, give_up_uploads
 from shared.storage import keys
 from workers.doors import Doors
 
-log = logging.getLogger(__name__)
-
 PATIENCE = timedelta(hours=24)
-BATCH = 20
+BATCH = 50
+SECONDS = 1.0  # at a time, for the sweep has other things to do
 
 
-def forget_uploads(doors: Doors) -> None:
-    """Give up those that are a day old. Their parts go first: should we die between, the next time finds them again."""
-    connections = doors.connections
+def forget_uploads(doors: Doors) -> bool:
+    """Give up those that are a day old, then delete what failed bundles left in the storage: only what nobody can
+    complete any more. Whether there is nothing left to do."""
+    connections, deadline = doors.connections, time.monotonic() + SECONDS
     with connections.database.single() as tx:
-        bundles = abandoned(tx, PATIENCE, BATCH)
-    for bundle in bundles:
+        give_up_uploads(tx, PATIENCE, "the upload was not completed within a day")
+        files = failed_uploads(tx, BATCH)
+    for bundle, file in files:
+        if time.monotonic() > deadline:
+            return False
+        key = keys.uploaded_file(bundle, file.place)
+        connections.store.abort(key, file.upload_id)
+        connections.store.delete(key)
         with connections.database.single() as tx:
-            files = announced(tx, bundle)
-        for file in files:
-            key = keys.uploaded_file(bundle, file.place)
-            connections.store.abort(key, file.upload_id)
-            connections.store.delete(key)
-        with connections.database.transaction() as tx:
-            give_up(tx, bundle, "the upload was not completed within a day")
-        log.info("the upload of bundle %s was given up", bundle)
+            forget_upload(tx, bundle, file.place)
+    return len(files) < BATCH

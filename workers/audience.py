@@ -24,7 +24,7 @@ from workers.bags.latched import STATIC_DEPTH
 from workers.bags.qos import STATIC
 from workers.deck import RATES, Deck
 
-WAITING_FRAMES = 500
+WAITING_FRAMES, WAITING_BYTES = 500, 16 << 20
 HEARTBEAT_SECONDS = 10.0
 # Encodings of definitions that the protocol knows (https://mcap.dev/spec/registry).
 ENCODINGS = frozenset({"ros2msg", "ros2idl", "ros1msg", "omgidl", "jsonschema", "protobuf", "flatbuffer"})
@@ -36,14 +36,15 @@ class Stream:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._frames: deque[bytes] = deque()
-        self._dropped = 0
+        self._dropped = self._waiting = 0
         self._closed = False
 
     def put(self, frame: bytes) -> None:
         """One more; the oldest goes when there are too many."""
         with self._changed:
-            if len(self._frames) >= WAITING_FRAMES:
-                self._frames.popleft()
+            self._waiting += len(frame)
+            while self._frames and (len(self._frames) >= WAITING_FRAMES or self._waiting > WAITING_BYTES):
+                self._waiting -= len(self._frames.popleft())
                 self._dropped += 1
             self._frames.append(frame)
             self._changed.notify_all()
@@ -68,7 +69,7 @@ class Stream:
                     return
                 found, dropped = list(self._frames), self._dropped
                 self._frames.clear()
-                self._dropped = 0
+                self._dropped = self._waiting = 0
             if dropped:
                 yield b'event: dropped\ndata: {"count": %d}\n\n' % dropped
             yield b"".join(found) or b": still here\n\n"
@@ -82,29 +83,34 @@ class Latched:
             maxlen=STATIC_DEPTH if topic.name == STATIC else min(max(1, topic.depth), STATIC_DEPTH))
             for place, topic in enumerate(index.topics) if topic.latched}
         self._counts: Counter[int] = Counter()
+        self._lock = threading.Lock()
 
     def keep(self, message: Message) -> str | None:
         """Keep it in the place of the oldest, whose name is the answer; None when its topic is not latched."""
         kept = self._kept.get(message.topic)
         if kept is None:
             return None
-        slot = self._counts[message.topic] % (kept.maxlen or 1)
-        self._counts[message.topic] += 1
-        kept.append((slot, message))
+        with self._lock:
+            slot = self._counts[message.topic] % (kept.maxlen or 1)
+            self._counts[message.topic] += 1
+            kept.append((slot, message))
         return f"{message.topic}/{slot}"
 
     def of(self, topic: int) -> list[Message]:
         """Those of one topic."""
-        return [message for _, message in self._kept.get(topic, ())]
+        with self._lock:
+            return [message for _, message in self._kept.get(topic, ())]
 
     def all(self) -> list[tuple[str, Message]]:
         """All, with the names of their places."""
-        return [(f"{topic}/{slot}", message) for topic, kept in self._kept.items() for slot, message in kept]
+        with self._lock:
+            return [(f"{topic}/{slot}", message) for topic, kept in self._kept.items() for slot, message in kept]
 
     def clear(self) -> None:
         """Another turn begins, which brings its own."""
-        for kept in self._kept.values():
-            kept.clear()
+        with self._lock:
+            for kept in self._kept.values():
+                kept.clear()
 
 
 class Streams:

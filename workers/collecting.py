@@ -64,7 +64,8 @@ def _salvage(doors: Doors, row: JobRow) -> None:
 def _end_without_facts(doors: Doors, row: JobRow, message: str) -> None:
     outcome = Reason.UPLOAD_FAILED if row.outcome == SUCCESS else row.outcome
     text = message if row.message is None else f"{row.message}; {message}"
-    doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text, kept=True))
+    kept = row.kind == Kind.INSTANCE  # of the others nothing lies here that is nowhere else
+    doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text, kept=kept))
 
 
 def _register_unless_late(doors: Doors, row: JobRow, *, is_late: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 RATES = (0.1, 50.0)
+SHORTEST_TURN_SECONDS = 0.1  # of our time: a loop of a moment would do nothing but turn
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Deck:
         somebody moves it."""
         if self._loop and self.wait_for(self.end_ns, turn):
             with self._moved:
+                self._moved.wait_for(lambda: self._closed or self._turn != turn, SHORTEST_TURN_SECONDS)
                 if self._turn == turn and not self._closed:
                     self._jump(self.start_ns)
             return

@@ -33,8 +33,9 @@ class Desk(ThreadingHTTPServer):
         return {"position_ns": stand.position_ns, "rate": stand.rate, "playing": stand.playing, "ended": stand.ended,
                 "viewers": len(self.streams) + len(self.foxglove)}
 
-    def obey(self, order: dict[str, Any]) -> None:
-        """Carry out an order, and tell Foxglove viewers of it. Raises ValueError, KeyError, TypeError."""
+    def obey(self, order: dict[str, Any]) -> bool:
+        """Carry out an order, and tell Foxglove viewers of it; whether it was to stop, which is done once that is
+        answered. Raises ValueError, KeyError, TypeError."""
         match order["action"]:
             case "play":
                 self.deck.play()
@@ -47,10 +48,11 @@ class Desk(ThreadingHTTPServer):
             case "step":
                 self.deck.step()
             case "stop":
-                self.stopped.set()
+                return True
             case other:
                 raise ValueError(str(other)[:100])
         self.foxglove.tell(did_seek=order["action"] == "seek")
+        return False
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -72,11 +74,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(min(LARGEST_ORDER, int(self.headers.get("Content-Length", "0"))))
         try:
-            self.server.obey(json.loads(body))
+            is_last = self.server.obey(json.loads(body))
         except (ValueError, KeyError, TypeError) as error:
             self._answer(409, {"message": f"no such order: {error}"})
         else:
             self._answer(200, self.server.stand())
+            if is_last:
+                self.server.stopped.set()
 
     def _is_web(self) -> bool:
         return hmac.compare_digest(self.headers.get("Authorization", ""), f"Bearer {self.server.token}")

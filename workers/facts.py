@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\\]+$")]
-Text = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0, lt=2**63)]
 Nanoseconds = Annotated[int, Field(ge=-(2**63), lt=2**63)]

@@ -2,6 +2,7 @@
 program. Each lies in a folder of its own below SIMYARD_INPUTS, named by the bundle's id, for reading only."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ from workers.fetching import Unsound, fetch
 from workers.uplink import Over, Refused, Uplink
 
 LIMIT_BYTES = 1023
+LEAVE_FREE = 256 << 20  # bytes
 
 
 def bring(folder: Path, uplink: Uplink) -> None:
-    """Fetch every file of every bundle. Raises Unsound when one is not what it was."""
-    for bundle in uplink.inputs()["bundles"]:
+    """Fetch every file of every bundle. Raises Unsound when one is not what it was, OSError when there is no room."""
+    bundles = uplink.inputs()["bundles"]
+    wanted = sum(file["size"] for bundle in bundles for file in bundle["files"])
+    if wanted + LEAVE_FREE > shutil.disk_usage(folder).free:
+        raise OSError(f"{wanted} bytes are to be fetched, {shutil.disk_usage(folder).free} are free")
+    for bundle in bundles:
         place = folder / bundle["id"]
         place.mkdir(mode=0o750, exist_ok=True)
         for file in bundle["files"]:
@@ -31,14 +37,21 @@ def _fresh_url(uplink: Uplink, bundle: str, name: str) -> str:
 
 
 def main(control: Path) -> None:
-    """Exit code 0 when all is there; else 1, and the attempt's limit file says why the program was not started."""
+    """Exit code 0 when all is there; else, however it ended, the attempt's limit file says why the program was not
+    started."""
+    _say(control, "its inputs were not brought")
     try:
         bring(control.parent / "inputs", Uplink(json.loads((control / "grant.json").read_text())))
     except (Unsound, Refused, Over, OSError) as error:
-        with (control / "limit").open("r+") as file:  # written in place: there may be no room for more
-            said = json.dumps({"reason": "runtime_error", "message": f"its inputs could not be fetched: {error}"[:400]})
-            file.write(said.ljust(LIMIT_BYTES))
+        _say(control, f"its inputs could not be fetched: {error}"[:400])
         sys.exit(1)
+    _say(control, None)
+
+
+def _say(control: Path, message: str | None) -> None:
+    said = "" if message is None else json.dumps({"reason": "runtime_error", "message": message})
+    with (control / "limit").open("r+") as file:  # written in place: there may be no room for more
+        file.write(said.ljust(LIMIT_BYTES))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from workers.uplink import Uplink
 
 IDLE_SECONDS = 600.0
 LATE_SECONDS = 0.5  # of our time; what is later is not shown
-AHEAD_MESSAGES = 2000
+AHEAD_MESSAGES, AHEAD_BYTES = 2000, 64 << 20
 KEPT_BYTES = 32 << 20  # of what was read lately
 TELL_SECONDS = 1.0
 
@@ -148,27 +148,38 @@ class Show:
 
 
 class Ahead:
-    """Reads ahead in a thread of its own, so many messages at most; raises in the reader's place what was raised."""
+    """Reads ahead in a thread of its own, so many messages and bytes at most; raises in the reader's place what was
+    raised."""
 
     def __init__(self, source: Iterator[Message]) -> None:
         self._source = source
         self._queue: queue.Queue[Message | BaseException | None] = queue.Queue(AHEAD_MESSAGES)
         self._over = threading.Event()
+        self._room = threading.Condition()
+        self._bytes = 0
         threading.Thread(target=self._read, name="ahead", daemon=True).start()
 
     def __iter__(self) -> Iterator[Message]:
         while (found := self._queue.get()) is not None:
             if isinstance(found, BaseException):
                 raise found
+            with self._room:
+                self._bytes -= len(found.data)
+                self._room.notify_all()
             yield found
 
     def close(self) -> None:
         """What comes now is not wanted any more."""
         self._over.set()
+        with self._room:
+            self._room.notify_all()
 
     def _read(self) -> None:
         try:
             for message in self._source:
+                with self._room:  # one message always fits
+                    self._room.wait_for(lambda: self._bytes < AHEAD_BYTES or self._over.is_set())
+                    self._bytes += len(message.data)
                 if not self._put(message):
                     return
             self._put(None)

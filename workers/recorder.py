@@ -51,7 +51,7 @@ class Guard:
         self.peak_bytes = max(self.peak_bytes, used)
         if self._memory and used > self._memory:
             self._end(members, "oom_killed", f"it used {used >> 20} MiB of memory, more than {self._memory >> 20} MiB")
-        elif self._disk and (held := _bytes_below(self._control.parent)) > self._disk:
+        elif self._disk and (held := _bytes_written(self._control.parent)) > self._disk:
             self._end(members, "disk_full", f"it wrote {held >> 20} MiB, more than {self._disk >> 20} MiB")
         elif (free := _free_bytes(self._control)) < RESERVE_BYTES:
             self._end(members, "disk_full", f"only {free >> 20} MiB are free below STORAGE_BASE_DIR")
@@ -282,9 +282,12 @@ def _other_files(output: Path, taken: set[str], problems: list[str]) -> Iterator
             yield path
 
 
-def _bytes_below(folder: Path) -> int:
+def _bytes_written(attempt: Path) -> int:
+    """What lies in the attempt's folder, less what it was given."""
     total = 0
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(attempt):
+        if place == str(attempt) and "inputs" in folders:
+            folders.remove("inputs")
         for name in names:
             try:
                 total += os.lstat(os.path.join(place, name)).st_blocks * 512

@@ -120,11 +120,12 @@ class Watcher:
 
     def _forget(self) -> None:
         if monotonic() >= self._next_forgetting:
-            self._next_forgetting = monotonic() + FORGET_SECONDS
             try:
-                forget_uploads(self._doors)
+                if forget_uploads(self._doors):
+                    self._next_forgetting = monotonic() + FORGET_SECONDS
             except Unavailable as error:  # object storage is down, which holds up nothing else
                 log.warning("abandoned uploads are left for later: %s", error)
+                self._next_forgetting = monotonic() + FORGET_SECONDS
 
     def _act(self, rows: Iterable[JobRow]) -> None:
         moves: list[Move] = []

@@ -72,17 +72,24 @@ def announced(tx: Connection, bundle: UUID) -> list[Announced]:
     return [Announced(*row) for row in rows]
 
 
-def abandoned(tx: Connection, age: timedelta, limit: int) -> Sequence[UUID]:
-    """Bundles that were announced so long ago and never completed."""
-    return tx.execute(select(bundles.c.id).where(bundles.c.state == BundleState.UPLOADING,
-                                                 bundles.c.created_at < NOW - age).limit(limit)).scalars().all()
-
-
-def give_up(tx: Connection, bundle: UUID, message: str) -> None:
-    """From UPLOADING to FAILED; nothing when it is not UPLOADING any more."""
+def give_up_uploads(tx: Connection, age: timedelta, message: str) -> None:
+    """From UPLOADING to FAILED, whatever was announced so long ago and was never completed."""
     problem = {"code": Reason.UPLOAD_FAILED, "file": None, "topic": None, "message": message}
-    tx.execute(update(bundles).where(bundles.c.id == bundle, bundles.c.state == BundleState.UPLOADING)
+    tx.execute(update(bundles).where(bundles.c.state == BundleState.UPLOADING, bundles.c.created_at < NOW - age)
                .values(state=BundleState.FAILED, reason=Reason.UPLOAD_FAILED, problems=[problem]))
+
+
+def failed_uploads(tx: Connection, limit: int) -> list[tuple[UUID, Announced]]:
+    """Files of FAILED bundles, which nothing can become of any more."""
+    rows = tx.execute(select(bundle_uploads).join(bundles, bundles.c.id == bundle_uploads.c.bundle)
+                      .where(bundles.c.state == BundleState.FAILED).limit(limit)).all()
+    return [(row.bundle, Announced(row.name, row.place, row.size, row.sha256, row.upload_id, row.part_size))
+            for row in rows]
+
+
+def forget_upload(tx: Connection, bundle: UUID, place: int) -> None:
+    """Its parts are gone; what was announced stays known by the bundle's own problems."""
+    tx.execute(delete(bundle_uploads).where(bundle_uploads.c.bundle == bundle, bundle_uploads.c.place == place))
 
 
 def begin_ingest(tx: Connection, bundle: UUID) -> bool:

@@ -132,9 +132,9 @@ class Store:
                 if item.object_name:
                     yield item.object_name
 
-    def source_url(self, key: str) -> str:
-        """A URL that lets one who is inside GET the object for a quarter of an hour."""
-        return self._client.presigned_get_object(self.bucket, key, expires=URL_LIFE)
+    def source_url(self, key: str, life: timedelta = URL_LIFE) -> str:
+        """A URL that lets one who is inside GET the object for so long."""
+        return self._client.presigned_get_object(self.bucket, key, expires=life)
 
     def download_url(self, key: str, name: str, *, content_type: str = "application/octet-stream") -> str:
         """A URL that lets anyone GET the object for a quarter of an hour, as a file called `name`."""

@@ -61,6 +61,16 @@ def test_content_that_is_gone_ends_it_with_a_reason_before_it_ran(stack: Stack, 
     assert "never" not in instance["log_tail"]
 
 
+def test_inputs_do_not_count_as_written(stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    write_db3(folder / "large_0.db3", messages(4000), size=1000)
+    bundle = upload(stack, folder)
+    template = stack.template("/bin/sleep", "1", resources={"disk_mb": 2, "memory_mb": 100})
+    (instance,) = stack.ended(stack.submit(template, inputs=[bundle["id"]]))
+    assert instance["state"] == "SUCCEEDED", instance["message"]
+
+
 def _delete(stack: Stack, url: str) -> None:
     s3 = stack.ready["s3"]
     client = Minio(s3["endpoint"], s3["access_key"], s3["secret_key"], secure=False)

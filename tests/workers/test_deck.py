@@ -1,6 +1,7 @@
 """The position of a playback, on a clock that the test moves."""
 
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -139,6 +140,17 @@ def test_a_loop_begins_anew_and_others_wait_to_be_moved(clock: Clock) -> None:
     once.seek(11 * S)
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_a_loop_of_a_moment_does_not_spin() -> None:
+    looping = Deck(10 * S, 10 * S, loop=True)
+    turns = 0
+    until_then = time.monotonic() + 0.35
+    while time.monotonic() < until_then:
+        looping.begin(turns)
+        looping.wait_for_end(turns)
+        turns += 1
+    assert turns <= 5
 
 
 @given(st.lists(st.tuples(st.sampled_from(["play", "pause", "step", "seek", "rate", "time"]), st.floats(0.1, 50))))

@@ -105,6 +105,20 @@ def test_reading_ahead_is_bounded_and_ends_when_nobody_wants_it() -> None:
     until(lambda: not any(thread.name == "ahead" and thread.is_alive() for thread in threading.enumerate()))
 
 
+def test_reading_ahead_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player, "AHEAD_BYTES", 1000)
+    read: list[int] = []
+
+    def source() -> Any:
+        for number in range(100):
+            read.append(number)
+            yield Message(0, number, bytes(400), number)
+
+    ahead = Ahead(source())
+    until(lambda: len(read) == 4)
+    assert len(list(ahead)) == 100
+
+
 def test_what_breaks_the_reading_is_raised_where_it_is_awaited() -> None:
     def source() -> Any:
         yield message(0, 1)

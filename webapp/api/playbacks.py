@@ -67,7 +67,14 @@ def control_playback(path: Id, body: Order) -> Response:
             raise Conflict(f"playback {path.id} is {row.state}", code="not_playing", remedy="wait until it is RUNNING")
         parts().connections.lifecycle.cancel_job(path.id, actor=caller().actor)
         return answer(_resource(_find(path.id), None))
-    return answer(_resource(row, players.order(row.address, "/control", body.model_dump())))
+    try:
+        stand = players.order(row.address, "/control", body.model_dump())
+    except Unavailable:
+        if body.action != "stop":
+            raise
+        parts().connections.lifecycle.cancel_job(path.id, actor=caller().actor)  # it hangs, so it is ended from outside
+        return answer(_resource(_find(path.id), None))
+    return answer(_resource(row, stand))
 
 
 @api.get("/playbacks/<uuid:id>/stream", responses=STREAM | {404: PROBLEM})

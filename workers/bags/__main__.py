@@ -1,8 +1,10 @@
-"""The caged child: `python -m workers.bags PATH [SECONDS [INDEX]]` prints the facts of one recording, and writes its
-index to the file INDEX. Started by cage.py.
+"""The caged child: `python -m workers.bags PATH [SECONDS [PARENT [INDEX]]]` prints the facts of one recording, writes
+its index to the file INDEX, and ends with the process PARENT. Started by cage.py.
 """
 
+import ctypes
 import json
+import os
 import resource
 import signal
 import sys
@@ -31,11 +33,20 @@ def confine(seconds: float) -> None:
     ):
         hard = resource.getrlimit(kind)[1]
         allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (allowed, allowed))
+        # Past the soft limit of CPU comes SIGXCPU, which tells it from a SIGKILL by somebody else.
+        most = allowed if kind != resource.RLIMIT_CPU or hard == allowed else allowed + 1
+        resource.setrlimit(kind, (allowed, most))
     # The parent ends us in time; this is for when the parent is gone.
     signal.alarm(whole + 60)
     # Leaving by an exception removes the private folder.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def end_with(parent: int) -> None:
+    """Be killed when the thread that started us ends (prctl(2), PR_SET_PDEATHSIG); at once when it has already."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def examine_here(path: Path, seconds: float, index: Path | None = None) -> str:
@@ -74,6 +85,8 @@ def _index(recording: "Recording", found: "Facts", target: Path, deadline: float
 
 if __name__ == "__main__":
     time_allowed = float(sys.argv[2]) if len(sys.argv) > 2 else 3600.0
+    if len(sys.argv) > 3:
+        end_with(int(sys.argv[3]))
     confine(time_allowed)
-    index_file = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    index_file = Path(sys.argv[4]) if len(sys.argv) > 4 else None
     sys.stdout.write(examine_here(Path(sys.argv[1]), time_allowed, index_file) + "\n")

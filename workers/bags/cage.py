@@ -22,9 +22,9 @@ from workers.bags.recordings import recording_at
 from workers.bags.shapes import Facts
 
 ROOT = Path(__file__).parents[2]
-# Ends that the input brings about: limits of memory, time and size, faults in a parser.
+# Ends that the input brings about: limits of memory, time and size, faults in a parser. SIGKILL comes from elsewhere.
 INPUT_SIGNALS = frozenset(
-    {signal.SIGKILL, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL}
+    {signal.SIGXCPU, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL}
     | {signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP, signal.SIGALRM}
 )
 # What the child takes to start and to answer comes on top of the time it may read.
@@ -80,7 +80,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     """The child: nothing of our environment, no descriptor but the answer's, a session of its own."""
     # -P: the current folder, which may hold what a simulator wrote, is no place to import from.
-    command = [sys.executable, "-P", "-m", "workers.bags", str(path.absolute()), f"{seconds:g}"]
+    command = [sys.executable, "-P", "-m", "workers.bags", str(path.absolute()), f"{seconds:g}", str(os.getpid())]
     command += [str(index.absolute())] if index else []
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "TMPDIR": scratch}
     return subprocess.Popen(

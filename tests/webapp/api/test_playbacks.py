@@ -163,6 +163,12 @@ def test_a_player_that_is_gone_is_said(web: Web, operator: User, bundle: UUID, p
     assert operator.get(f"/playbacks/{playback}")["position_ns"] is None
 
 
+def test_one_that_hangs_is_stopped_from_outside(web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
+    playback = running(web, operator, bundle, player)
+    player.close()
+    assert operator.post(f"/playbacks/{playback}/control", {"action": "stop"}, status=200)["state"] == "STOPPING"
+
+
 def test_many_viewers_share_one_stream_from_the_player(
         web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
     playback = running(web, operator, bundle, player)
@@ -205,6 +211,17 @@ def test_a_viewer_that_is_too_slow_is_told_what_it_missed() -> None:
     assert viewer.take(0) == b""
     viewer.close()
     assert viewer.take(0) is None
+
+
+def test_a_viewer_that_stops_reading_holds_no_more_than_so_many_bytes() -> None:
+    viewer, picture = relays.Viewer(), bytes(6 << 20)
+    for _ in range(10):
+        viewer.put(picture)
+    data = viewer.take(0) or b""
+    assert data.startswith(b'event: dropped\ndata: {"count": 8}')
+    assert len(data) < relays.WAITING_BYTES
+    viewer.put(bytes(relays.WAITING_BYTES + 1))
+    assert len(viewer.take(0) or b"") > relays.WAITING_BYTES  # one frame always fits
 
 
 def test_a_stream_to_the_player_ends_with_its_last_viewer_and_begins_again(player: FakePlayer) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from tests.waiting import until
 from tests.workers.bags.conftest import Reader
 from tests.workers.bags.making import codes, messages, write_db3, write_mcap, write_metadata
 from workers.bags import cage
@@ -94,10 +95,9 @@ def test_the_child_gets_nothing_of_our_environment_and_descriptors(
         ("import os, time; os.close(1); time.sleep(60)", "longer"),
         ("import os, time; os.fork() or time.sleep(60); time.sleep(60)", "longer"),
         ("while True: print('x' * 1_000_000)", "endless"),
-        ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
         ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
         ("import os; os.abort()", "SIGABRT"),
-        ("import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\nwhile True: pass", "SIGKILL"),
+        ("import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass", "SIGXCPU"),
     ],
 )
 def test_a_child_that_hangs_floods_or_dies_makes_the_recording_hostile(
@@ -118,6 +118,7 @@ def test_a_child_that_hangs_floods_or_dies_makes_the_recording_hostile(
         "raise SystemExit(1)",
         "1 / 0",
         "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
         "",
         "print('no JSON')",
         "print('{}')",
@@ -180,7 +181,7 @@ except OSError as error:
 print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_CPU))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True)
-    assert done.stdout == "no memory\nToo many open files\n(0, 0) (6, 6)\n"
+    assert done.stdout == "no memory\nToo many open files\n(0, 0) (6, 7)\n"
 
 
 def test_the_child_loads_no_library_it_does_not_need(tmp_path: Path) -> None:
@@ -215,3 +216,25 @@ def test_the_parent_keeps_its_own_limits_and_children(bag: Path) -> None:
 
 def own_children() -> set[str]:
     return {pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
+
+
+def test_the_child_ends_with_whoever_asked(tmp_path: Path, bag: Path) -> None:
+    os.mkfifo(tmp_path / "held")
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from workers.bags import cage
+cage.sys.executable = {str(tmp_path / "child")!r}
+cage.examine(Path({str(bag)!r}), 60)
+"""
+    child = tmp_path / "child"
+    child.write_text(f"#!{sys.executable}\nimport os, sys, time\nsys.path.insert(0, {str(ROOT)!r})\n"
+                     "from workers.bags.__main__ import end_with\nend_with(int(sys.argv[-1]))\n"
+                     f"open({str(tmp_path / 'held')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
+    child.chmod(0o755)
+    asking = subprocess.Popen([sys.executable, "-c", program])
+    pid = int((tmp_path / "held").read_text())
+    asking.kill()
+    asking.wait()
+    until(lambda: not Path(f"/proc/{pid}").exists())

@@ -193,7 +193,8 @@ def test_the_launchers_death_before_go_starts_nothing(runtime: LocalRuntime, tmp
         "from workers.runtimes.local import LocalRuntime\nfrom workers.runtimes.base import Name, Run\n"
         "from shared.domain.specs import Program\n"
         f"runtime = LocalRuntime(pathlib.Path({str(tmp_path)!r}), {{'url': 'http://127.0.0.1:9'}}, {{}})\n"
-        f"runtime.start(Run(Name(uuid.UUID({str(name.job)!r}), 1), 'instance', Program(command=('/bin/true',)), {{}}, 1, 't'))\n"
+        f"name = Name(uuid.UUID({str(name.job)!r}), 1)\n"
+        "runtime.start(Run(name, 'instance', Program(command=('/bin/true',)), {}, 1, 't'))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n")
     subprocess.run([sys.executable, "-c", source], check=False, timeout=60)
     until(lambda: runtime.observe(name).never_started)
@@ -223,7 +224,8 @@ def test_more_disk_than_allowed_ends_it_with_the_reason(runtime: LocalRuntime) -
 
 
 def test_salvage_tells_what_a_dead_recorder_left(runtime: LocalRuntime, tmp_path: Path, web: FakeWeb) -> None:
-    run = Run(Name(uuid4(), 1), "instance", Program(command=("/bin/sh", "-c", "echo last words; sleep 60")), {}, 1, "token")
+    program = Program(command=("/bin/sh", "-c", "echo last words; sleep 60"))
+    run = Run(Name(uuid4(), 1), "instance", program, {}, 1, "token")
     launch = runtime.start(run)
     assert launch is not None
     launch.go()

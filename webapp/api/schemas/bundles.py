@@ -56,6 +56,8 @@ class Announcement(Input):
             raise ValueError("a file is named twice")
         if not any(DATA_NAME.search(name) for name in names):
             raise ValueError("none of the files is a recording (.db3, .mcap, .bag)")
+        if sum(file.size for file in self.files) > MOST_BYTES:
+            raise ValueError(f"all files together have more than {MOST_BYTES} bytes")
         return self
 
 
