@@ -8,7 +8,6 @@ import math
 from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from workers.bags.definitions import READABLE_DEFINITIONS, READABLE_MESSAGES, spelled
@@ -25,7 +24,7 @@ from workers.bags.message_types import (
 )
 from workers.bags.opening import Message
 
-dumped = partial(json.dumps, allow_nan=False, separators=(",", ":"))
+dumped = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 # The encapsulation before a message in CDR.
 HEAD_BYTES = 4
 WORDS = {True: "Infinity", False: "-Infinity"}

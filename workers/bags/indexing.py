@@ -24,6 +24,7 @@ from workers.bags.restoring import restored, sidecars
 from workers.bags.rows import scan_sqlite
 from workers.bags.shapes import Facts
 from workers.bags.sqlite import FAULTS, explain
+from workers.bags.static_frames import StaticFrames
 
 INDEXERS = {"sqlite3": index_sqlite, "mcap": index_mcap, "rosbag1": index_rosbag1}
 
@@ -49,8 +50,8 @@ def build_index(recording: Recording, facts: Facts, workspace: Workspace) -> Ind
     found = {path: _gather(path, grain, workspace) for path in paths}
     if _counts(found.values()) != Counter({topic.name: topic.count for topic in facts.topics}):
         found = {path: _agreeing(path, gathered, grain, workspace) for path, gathered in found.items()}
-    merger = Merger(_offers(recording) if claim else {})
-    files = [merger.add(gathered) for gathered in found.values() if gathered]
+    merger, frames = Merger(_offers(recording) if claim else {}), StaticFrames(workspace)
+    files = [merger.add(frames.thinned(path, gathered)) for path, gathered in found.items() if gathered]
     return Index(merger.topics, merger.definitions, files)
 
 

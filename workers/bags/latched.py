@@ -17,10 +17,11 @@ KEPT_BYTES = 32 * limits.MIB
 
 
 class Candidate(NamedTuple):
-    """A block that may hold messages of a topic before the start, none later than `last_ns`."""
+    """A block that may hold messages of a topic before the start, none later than `last_ns`; `placed`: it does."""
 
     last_ns: int
     located: Located
+    placed: bool
 
 
 def latched_before(index: Index, ranges: Ranges, start_ns: int, topics: frozenset[int]) -> list[Message]:
@@ -57,6 +58,7 @@ class _Latch:
         self.kept: list[Entry] = []
         self._opened = self._known = 0
         self._candidates = sorted(_candidates(index, numbers, start_ns))
+        self._placed = all(candidate.placed for candidate in self._candidates)
         if self.static:  # these are told at the beginning, and opened first
             self._candidates += [self._candidates.pop(0) for _ in self._candidates[:STATIC_BLOCKS]]
 
@@ -66,7 +68,7 @@ class _Latch:
             return []
         if self.static:
             return self._next_static()
-        last_ns, block = self._candidates[-1]
+        last_ns, block, _ = self._candidates[-1]
         complete = len(self.kept) >= self.depth and self.kept[0][0] > last_ns
         if complete or last_ns < self.oldest_ns:
             return []
@@ -75,14 +77,18 @@ class _Latch:
         return [block]
 
     def _next_static(self) -> list[Located]:
-        """A few at a time, the first and then the newest, until a few bring nothing that is not known: who tells static
-        frames again and again mostly tells the same."""
+        """All where something new is said. In files that do not know that a few at a time, the first and then the
+        newest, until a few bring nothing new: who tells static frames again and again mostly tells the same.
+        """
+        if self._placed:
+            taken, self._candidates = self._candidates[-BLOCKS:], []
+            return [block for _, block, _ in taken]
         if self._opened > STATIC_BLOCKS and len(self.kept) == self._known:
             return []
         self._known = len(self.kept)
         self._opened += STATIC_BLOCKS
         taken, self._candidates = self._candidates[-STATIC_BLOCKS:], self._candidates[:-STATIC_BLOCKS]
-        return [block for _, block in taken]
+        return [block for _, block, _ in taken]
 
     def take(self, entries: list[Entry]) -> None:
         """Keeps what is the topic's own and latched."""
@@ -103,20 +109,23 @@ def _candidates(index: Index, numbers: frozenset[int], start_ns: int) -> Iterato
             continue
         if file.whole:
             raise NotRestored(f"{file.name} can be read only as a whole")
-        for number, first_ns, last_ns in _blocks_with(file, numbers):
+        for number, first_ns, last_ns, placed in _blocks_with(file, numbers):
             if first_ns < start_ns:
-                yield Candidate(min(last_ns, start_ns - 1), Located(file.blocks.first_ns[number], at, number))
+                located = Located(file.blocks.first_ns[number], at, number)
+                yield Candidate(min(last_ns, start_ns - 1), located, placed)
 
 
-def _blocks_with(file: IndexedFile, numbers: frozenset[int]) -> Iterator[tuple[int, int, int]]:
-    """(number, first, last time) of the blocks with these topics; of topics without places the times of the block."""
+def _blocks_with(file: IndexedFile, numbers: frozenset[int]) -> Iterator[tuple[int, int, int, bool]]:
+    """(number, first, last time) of the blocks with these topics, and True; of topics without places the times of the
+    block, and False.
+    """
     placed = [place for place in file.places if place.topic in numbers]
     for place in placed:
-        yield from zip(place.blocks, place.first_ns, place.last_ns, strict=True)
+        yield from ((*row, True) for row in zip(place.blocks, place.first_ns, place.last_ns, strict=True))
     others = numbers - {place.topic for place in placed}
     local = {number for number, topic in file.topics.items() if topic in others}
     sets = frozenset(at for at, held in enumerate(file.topic_sets) if not local.isdisjoint(held))
     columns = zip(file.blocks.topics, file.blocks.first_ns, file.blocks.last_ns, strict=True)
     for number, (topics, first_ns, last_ns) in enumerate(columns):
         if topics in sets:
-            yield number, first_ns, last_ns
+            yield number, first_ns, last_ns, False

@@ -219,6 +219,20 @@ def test_every_different_static_frame_is_latched(tmp_path: Path) -> None:
     assert latched(write(tmp_path / "x.db3", rows), 20) == [(17, b"camera"), (18, b"base"), (19, b"laser")]
 
 
+def test_a_static_frame_told_once_is_found_between_those_told_again_and_again(tmp_path: Path) -> None:
+    for split in range(3):
+        rows = [row for at in range(split * 1000, split * 1000 + 1000) for row in
+                (("/tf_static", 2 * at, b"base"), ("/t", 2 * at + 1, bytes(1_000)))]
+        rows += [("/tf_static", 3_001, b"once")] * (split == 1)
+        write(tmp_path / "bag" / f"bag_{split}.db3", rows)
+    index = index_of(tmp_path / "bag")
+    assert [sum(len(place.blocks) for place in file.places) for file in index.files] == [1, 1, 0]
+    folder = folder_of(tmp_path / "bag")
+    found = list(extract(index, folder, start_ns=5_000, end_ns=5_000, latched=True))
+    assert sorted(message.data for message in found) == [b"base", b"once"]
+    assert folder.bytes < 700_000
+
+
 def test_what_was_latched_in_an_earlier_file_is_found(tmp_path: Path) -> None:
     qos = {"/map": LATCHED.format(depth=1, lifespan=0)}
     write(tmp_path / "bag" / "bag_0.db3", [("/map", 1, b"a"), ("/t", 2, b"x")], qos)
