@@ -18,7 +18,8 @@ LATCHING = {"latching": "1"}
 
 def write_mcap(index: Index, found: Iterator[Message], out: BinaryIO, *, name: str, start_ns: int) -> None:
     """Writes a whole .mcap of the messages. Raises CannotSlice, and what getting the messages raises."""
-    writer = McapWriter(out, _profile(index), LIBRARY)
+    profile = _profile(index)
+    writer = McapWriter(out, profile, LIBRARY)
     sliced = Slice(index, start_ns)
     schemas: dict[tuple[str, Definition], int] = {}
     channels: dict[int, int] = {}
@@ -29,7 +30,7 @@ def write_mcap(index: Index, found: Iterator[Message], out: BinaryIO, *, name: s
         if message.t_ns < 0:
             raise CannotSlice("MCAP knows no times before 1970")
         writer.add_message(channel, message.t_ns, max(0, message.published_ns), message.data)
-    if metadata := sliced.metadata("mcap", f"{name}.mcap"):
+    if profile == "ros2" and (metadata := sliced.metadata("mcap", f"{name}.mcap")):
         # Where rosbag2 looks for it, and for the version that says how profiles are spelled.
         writer.add_metadata("rosbag2", {"serialized_metadata": metadata})
     writer.finish()

@@ -78,5 +78,5 @@ class Slice:
             spelled(topic.type) if ros2 else topic.type.replace("/msg/", "/") if topic.encoding == ROS1 else topic.type,
             "cdr" if ros2 else topic.encoding,
             self._decoder.definition(message),
-            numbered(topic.qos),
+            topic.qos if topic.encoding == ROS1 else numbered(topic.qos),
         )
