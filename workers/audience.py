@@ -18,9 +18,11 @@ from foxglove.websocket import (
     ServerListener,
 )
 
+from workers.bags.definitions import READABLE_MESSAGES, spelled
 from workers.bags.extract import Message
 from workers.bags.index import Index, IndexedTopic
 from workers.bags.latched import STATIC_DEPTH
+from workers.bags.message_types import known_definition, known_types
 from workers.bags.qos import STATIC
 from workers.deck import RATES, Deck
 
@@ -246,9 +248,14 @@ class Foxglove(ServerListener):
 
 
 def _channel(index: Index, topic: IndexedTopic, context: Context) -> Channel:
-    """A channel with the definition that the recording itself carries; without one its bytes go out all the same."""
-    encoding, data = "", b""
-    if topic.definition is not None and index.definitions[topic.definition].encoding in ENCODINGS:
-        encoding, data = index.definitions[topic.definition].encoding, index.definitions[topic.definition].data
-    return Channel(topic.name, schema=Schema(name=topic.type, encoding=encoding, data=data),
+    """A channel with the definition that the recording itself carries, or the newest that is known of its type; without
+    one its bytes go out all the same."""
+    found, name = None, spelled(topic.type)
+    if topic.definition is not None:
+        found = index.definitions[topic.definition]
+    elif topic.encoding in READABLE_MESSAGES:
+        newest = next((place for place, types in enumerate(known_types()) if name in types), None)
+        found = None if newest is None else known_definition(name, newest)
+    encoding, data = (found.encoding, found.data) if found and found.encoding in ENCODINGS else ("", b"")
+    return Channel(topic.name, schema=Schema(name=name, encoding=encoding, data=data),
                    message_encoding=topic.encoding or "cdr", context=context)

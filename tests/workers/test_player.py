@@ -225,6 +225,8 @@ def test_viewers_of_the_foxglove_protocol_see_it_too(start: Any, web: FakeWeb) -
     try:
         assert client.info["dataStartTime"]
         assert {channel["topic"] for channel in client.channels} == {"/t0", "/t1"}
+        assert {(channel["schemaName"], channel["schemaEncoding"], "string data" in channel["schema"])
+                for channel in client.channels} == {("std_msgs/msg/String", "ros2msg", True)}
         client.subscribe(client.channels[0]["id"])
         assert client.message()
         until(lambda: player.stand()["viewers"] == 1)
