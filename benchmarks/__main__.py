@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import launches, recordings, submissions, transitions
+from benchmarks import launches, reading, recordings, submissions, transitions
 from benchmarks.report import Figure, machine
 from tests.stack import Stack
 
@@ -23,6 +23,10 @@ def main() -> int:
             for figure in transitions.measure(stack):
                 print(figure, flush=True)
                 figures.append(figure)
+    with tempfile.TemporaryDirectory(prefix="simyard-bench-") as folder:
+        for figure in reading.measure(Path(folder)):
+            print(figure, flush=True)
+            figures.append(figure)
     return 0 if all(figure.holds for figure in figures) else 1
 
 
