@@ -46,7 +46,8 @@ def measure(stack: Stack, folder: Path, size: int = GIB) -> Iterator[Figure]:
 
 
 def enlarge(target: Path, size: int) -> None:
-    """A recording of at least `size` bytes: the sample, again and again, each time after the one before."""
+    """A recording of about `size` bytes: the sample, again and again, each time after the one before; static frames are
+    told once, as in life."""
     target.write_bytes(SAMPLE.read_bytes())
     connection = sqlite3.connect(target, isolation_level=None)
     connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN")
@@ -54,7 +55,8 @@ def enlarge(target: Path, size: int) -> None:
     (rows,) = connection.execute("SELECT max(id) FROM messages").fetchone()
     for number in range(1, size // SAMPLE.stat().st_size + 1):
         connection.execute("INSERT INTO messages SELECT id + ? * ?, topic_id, timestamp + ? * ?, data FROM messages "
-                           "WHERE id <= ?", (number, rows, number, span, rows))
+                           "WHERE id <= ? AND topic_id <> (SELECT id FROM topics WHERE name = '/tf_static')",
+                           (number, rows, number, span, rows))
     connection.execute("COMMIT")
     connection.close()
 

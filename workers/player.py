@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,7 +34,9 @@ from workers.uplink import Uplink
 
 IDLE_SECONDS = 600.0
 LATE_SECONDS = 0.5  # of our time; what is later is not shown
-AHEAD_MESSAGES, AHEAD_BYTES = 2000, 64 << 20
+AHEAD_MESSAGES, AHEAD_BYTES, AHEAD_SECONDS = 2000, 64 << 20, 2.0
+AHEAD_ALWAYS = 100  # messages, however far on: the next one may be wanted at once
+HORIZON_SECONDS = 0.05
 KEPT_BYTES = 32 << 20  # of what was read lately
 TELL_SECONDS = 1.0
 
@@ -125,34 +127,47 @@ class Show:
     def _turn(self) -> None:
         stand = self._deck.stand()
         self._audience.streams.turn()
-        ahead = Ahead(messages(self._index, self._ranges, start_ns=stand.begun_ns, end_ns=self._deck.end_ns + 1,
-                               topics=self._topics, latched=True))
+        # Both at once: what is latched lies elsewhere than what comes now, and storage takes its time for each.
+        latched = self._ahead(stand.begun_ns, stand.begun_ns, latched=True)
+        coming = self._ahead(stand.begun_ns, self._deck.end_ns + 1, latched=False)
         try:
-            for message in ahead:
+            for message in latched:
+                self._audience.show(message)
+            for message in coming:
                 self._deck.begin(stand.turn)
                 if not self._deck.wait_for(message.t_ns, stand.turn):
                     return
-                self._show(message, is_latched=message.t_ns < stand.begun_ns)
+                self._show(message)
         finally:
-            ahead.close()
+            latched.close()
+            coming.close()
         self._deck.begin(stand.turn)  # there may have been no message at all
         self._audience.foxglove.tell()
         self._deck.wait_for_end(stand.turn)
 
-    def _show(self, message: Message, *, is_latched: bool) -> None:
+    def _ahead(self, start_ns: int, end_ns: int, *, latched: bool) -> "Ahead":
+        return Ahead(self._horizon, messages(self._index, self._ranges, start_ns=start_ns, end_ns=end_ns,
+                                             topics=self._topics, latched=latched))
+
+    def _horizon(self) -> int:
+        """The time up to which it is worth to have read."""
+        stand = self._deck.stand()
+        return stand.position_ns + int(AHEAD_SECONDS * stand.rate * 1e9)
+
+    def _show(self, message: Message) -> None:
         now = self._deck.stand()
-        if not is_latched and now.playing and now.position_ns - message.t_ns > LATE_SECONDS * now.rate * 1e9:
+        if now.playing and now.position_ns - message.t_ns > LATE_SECONDS * now.rate * 1e9:
             self._audience.streams.drop(1)
         else:
             self._audience.show(message)
 
 
 class Ahead:
-    """Reads ahead in a thread of its own, so many messages and bytes at most; raises in the reader's place what was
-    raised."""
+    """Reads ahead in a thread of its own: a few messages always, more up to the horizon, so many messages and bytes at
+    most. Raises in the reader's place what was raised."""
 
-    def __init__(self, source: Iterator[Message]) -> None:
-        self._source = source
+    def __init__(self, horizon: Callable[[], int], source: Iterator[Message]) -> None:
+        self._horizon, self._source = horizon, source
         self._queue: queue.Queue[Message | BaseException | None] = queue.Queue(AHEAD_MESSAGES)
         self._over = threading.Event()
         self._room = threading.Condition()
@@ -177,6 +192,9 @@ class Ahead:
     def _read(self) -> None:
         try:
             for message in self._source:
+                while self._queue.qsize() >= AHEAD_ALWAYS and message.t_ns > self._horizon():
+                    if self._over.wait(HORIZON_SECONDS):
+                        return
                 with self._room:  # one message always fits
                     self._room.wait_for(lambda: self._bytes < AHEAD_BYTES or self._over.is_set())
                     self._bytes += len(message.data)

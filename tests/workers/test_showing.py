@@ -18,6 +18,7 @@ from workers.deck import Deck
 from workers.player import Ahead, Show, bounds, stand_by
 
 S = 10**9
+END = 2**62
 
 
 def topic(name: str, *, latched: bool = False, depth: int = 1) -> Any:
@@ -41,7 +42,7 @@ def taken(streams: Streams, stream: Any) -> bytes:
     return b"".join(stream.pieces())
 
 
-def test_what_is_too_late_is_dropped_and_counted_and_latched_messages_never_are() -> None:
+def test_what_is_too_late_is_dropped_and_counted() -> None:
     clock = Clock()
     deck = Deck(0, 100 * S, now=clock, rate=2.0)
     deck.begin(0)
@@ -52,9 +53,9 @@ def test_what_is_too_late_is_dropped_and_counted_and_latched_messages_never_are(
     show = Show(INDEX, SimpleNamespace(), None, deck, audience)  # type: ignore[arg-type]
     stream = streams.join()
     clock.at += 10  # the position is 20 s; half a second of ours is one of the recording's
-    for late, latched in ((18.9, False), (19.1, False), (0.0, True), (20.0, False)):
-        show._show(message(0, late), is_latched=latched)
-    assert [each.t_ns for each in shown] == [int(19.1 * S), 0, 20 * S]
+    for at in (18.9, 19.1, 20.0):
+        show._show(message(0, at))
+    assert [each.t_ns for each in shown] == [int(19.1 * S), 20 * S]
     assert b'event: dropped\ndata: {"count": 1}\n\n' in taken(streams, stream)
 
 
@@ -98,7 +99,7 @@ def test_reading_ahead_is_bounded_and_ends_when_nobody_wants_it() -> None:
             read.append(number)
             yield message(0, number)
 
-    ahead = Ahead(source())
+    ahead = Ahead(lambda: END, source())
     until(lambda: len(read) > player.AHEAD_MESSAGES)
     assert len(read) <= player.AHEAD_MESSAGES + 1
     ahead.close()
@@ -114,9 +115,25 @@ def test_reading_ahead_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) 
             read.append(number)
             yield Message(0, number, bytes(400), number)
 
-    ahead = Ahead(source())
+    ahead = Ahead(lambda: END, source())
     until(lambda: len(read) == 4)
     assert len(list(ahead)) == 100
+
+
+def test_only_a_few_messages_are_read_from_beyond_the_horizon() -> None:
+    read: list[int] = []
+    horizon = [50 * S]
+
+    def source() -> Any:
+        for number in range(1000):
+            read.append(number)
+            yield message(0, number)
+
+    ahead = Ahead(lambda: horizon[0], source())
+    until(lambda: len(read) == player.AHEAD_ALWAYS + 1)
+    horizon[0] = 500 * S
+    until(lambda: len(read) == 502)
+    ahead.close()
 
 
 def test_what_breaks_the_reading_is_raised_where_it_is_awaited() -> None:
@@ -124,7 +141,7 @@ def test_what_breaks_the_reading_is_raised_where_it_is_awaited() -> None:
         yield message(0, 1)
         raise ValueError("torn")
 
-    found = iter(Ahead(source()))
+    found = iter(Ahead(lambda: END, source()))
     assert next(found).t_ns == S
     with pytest.raises(ValueError, match="torn"):
         next(found)
