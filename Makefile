@@ -27,7 +27,7 @@ check: install  ## lint, types, import contracts, unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses 2 -m "not servers"
+	$(BIN)/pytest --numprocesses 2 -m "not servers and not long"
 
 bench: install  ## each figure a ratio against its limit, measured in the same run
 	$(BIN)/python -m benchmarks

@@ -17,11 +17,20 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+# Files that go through whole collections or start many processes; `make check` leaves them to `make test`.
+LONG = {
+    "test_cage.py", "test_collection.py", "test_driving.py", "test_excerpt.py", "test_extract.py", "test_hostile.py",
+    "test_index_collection.py", "test_index_properties.py", "test_kills.py", "test_player.py", "test_ranges.py",
+    "test_reader.py", "test_recorder.py", "test_slicing.py"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         uses = {"servers", "stack", "own_stack"} & set(getattr(item, "fixturenames", ()))
         if uses or "standalone" in item.path.parts:
             item.add_marker("servers")
+        if item.path.name in LONG or "end_to_end" in item.path.parts:
+            item.add_marker("long")
 
 
 @pytest.fixture(scope="session")
