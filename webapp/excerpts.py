@@ -6,7 +6,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -93,20 +93,19 @@ def ask(settings: WebSettings, asked: dict[str, Any]) -> Iterator[bytes]:
     """The reader's answer, piece by piece; it has begun well when this returns. A failure later breaks it: the
     iterator raises, and whoever passes it on must not end cleanly. Closing it ends the reading."""
     connection = _connect(settings)
-    try:
-        connection.request("POST", "/excerpts", json.dumps(asked).encode(), {
-            "Authorization": f"Bearer {settings.simyard_reader_token.get_secret_value()}",
-            "Content-Type": "application/json"})
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise _refusal(answer)
-    except (OSError, http.client.HTTPException) as error:
-        connection.close()
-        raise Unavailable(f"the reader does not answer: {error}", code="reader_unavailable",
-                          remedy="see that the reader runs and that SIMYARD_READER_URL is right") from error
-    except BaseException:
-        connection.close()
-        raise
+    with ExitStack() as undo:
+        undo.callback(connection.close)
+        try:
+            connection.request("POST", "/excerpts", json.dumps(asked).encode(), {
+                "Authorization": f"Bearer {settings.simyard_reader_token.get_secret_value()}",
+                "Content-Type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise _refusal(answer)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"the reader does not answer: {error}", code="reader_unavailable",
+                              remedy="see that the reader runs and that SIMYARD_READER_URL is right") from error
+        undo.pop_all()
     return _pieces(connection, answer)
 
 

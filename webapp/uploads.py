@@ -3,7 +3,7 @@
 Object storage is spoken to outside of transactions; the bytes go there directly and never pass through here."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -44,7 +44,8 @@ def begin(parts: Parts, body: Announcement, owner: UUID, viewer: UUID | None, ke
     if held is not None:
         return 200, _ticket(held.id, held.state, part_size, None)
     bundle, files = uuid4(), list[Announced]()
-    try:
+    with ExitStack() as undo:
+        undo.callback(_abort, parts.connections.store, bundle, files)
         for place, file in enumerate(body.files):
             upload = parts.connections.store.create(keys.uploaded_file(bundle, place))
             files.append(Announced(file.name, place, file.size, file.sha256, upload, part_size))
@@ -53,11 +54,8 @@ def begin(parts: Parts, body: Announcement, owner: UUID, viewer: UUID | None, ke
         about = {"id": bundle, "name": body.name, "owner": owner, "visibility": "team", "labels": body.labels,
                  "digest": content}
         answer = _write(parts, about, files, key.answering(201, made) if key else None)
-    except BaseException:
-        _abort(parts.connections.store, bundle, files)
-        raise
-    if answer is not None:  # another request with this key was faster
-        _abort(parts.connections.store, bundle, files)
+        if answer is None:  # else another request with this key was faster
+            undo.pop_all()
     return answer or (201, made)
 
 

@@ -76,8 +76,9 @@ def test_a_new_turn_forgets_what_was_latched() -> None:
     streams.show(message(1, 5))
     before = streams.join()
     streams.turn()
-    assert streams.join().pieces is not None
+    after = streams.join()
     assert b": turn\n\n" in taken(streams, before)
+    assert list(after.pieces()) == []
 
 
 def test_a_stream_that_is_not_read_keeps_the_newest_and_says_how_many_it_lost() -> None:

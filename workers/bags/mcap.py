@@ -219,14 +219,11 @@ class RecordReader:
         """What the file itself says it holds: its statistics, or what was counted when its data section ended whole."""
         found = self.scan.messages
         if self.statistics:
-            self.scan.claimed_messages, by_channel = self.statistics
-            for number, count in by_channel.items():
-                if number in self.channels:
-                    self.scan.claimed[label(self.channels[number].topic)] += count
-            if self.scan.claimed_messages != found and not self.scan.damaged:
-                message = f"its statistics count {self.scan.claimed_messages} messages, there are {found}"
+            messages, by_channel = self.statistics
+            self.scan.claim(messages, ((self.channels[number].topic, count) for number, count in by_channel.items()
+                                       if number in self.channels))
+            if messages != found and not self.scan.damaged:
+                message = f"its statistics count {messages} messages, there are {found}"
                 self.problems.add(Code.STATISTICS_MISMATCH, message, file=self.name)
         elif self.data_whole:
-            self.scan.claimed_messages = found
-            for (name, _), topic in self.scan.topics.items():
-                self.scan.claimed[name] += topic.count
+            self.scan.claim_found()

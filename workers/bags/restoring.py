@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from workers.bags import limits
 from workers.bags.compression import unpack
 from workers.bags.files import Workspace, size_of
 from workers.bags.index_sqlite import CLEAN
 from workers.bags.problems import Problems
 from workers.bags.recordings import storage
-from workers.bags.rows import RowReader, _after
+from workers.bags.rows import RowReader
 from workers.bags.sqlite import FAULTS, columns, connected, explain, prepared, refuse_hostile_schema
 
 TABLES = {
@@ -82,7 +80,7 @@ def _copy_names(connection: sqlite3.Connection, clean: sqlite3.Connection) -> No
 def _copy_messages(connection: sqlite3.Connection, clean: sqlite3.Connection, reader: RowReader) -> None:
     """The rows that the reader of facts can read, in its order, whose ids may be anything in a damaged file."""
     try:
-        for rows in reader._batches(connection):
+        for rows in reader.batches(connection):
             clean.executemany(INSERT, (row[1:] for row in rows))
     except FAULTS as error:
         explain(error, reader.workspace)
@@ -91,25 +89,4 @@ def _copy_messages(connection: sqlite3.Connection, clean: sqlite3.Connection, re
 class _Salvager(RowReader):
     """Reads rows as its base does, with their data in place of a word on it."""
 
-    def _batches(self, connection: sqlite3.Connection) -> Iterator[list[Any]]:
-        at: int | None = limits.INT64_MIN
-        while at is not None and at <= limits.INT64_MAX:
-            try:
-                cursor = connection.execute(ROWS, (at,))
-                while rows := cursor.fetchmany(BATCH):
-                    at = _after(rows, at)
-                    yield rows
-                return
-            except FAULTS as error:
-                explain(error, self.workspace)
-            for rows in self._rows_until_damage(connection, at):
-                at = _after(rows, at)
-                yield rows
-            at = self._skip(connection, at)
-
-    def _probe(self, connection: sqlite3.Connection, at: int) -> tuple[bool, Any]:
-        try:
-            return True, connection.execute(f"{ROWS} LIMIT 1", (at,)).fetchone()
-        except FAULTS as error:
-            explain(error, self.workspace)
-            return False, None
+    question, batch = ROWS, BATCH

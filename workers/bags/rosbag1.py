@@ -13,7 +13,7 @@ from workers.bags.files import Workspace
 from workers.bags.problems import Code, Hostile, NotARecording, Problems
 from workers.bags.records import Malformed
 from workers.bags.rosbag1_records import CHUNK_HEAD, MESSAGE_HEAD, TIME, U32, Chunk, Connection, Fields, Index
-from workers.bags.scan import Gap, Scan, Tally, label
+from workers.bags.scan import Gap, Scan, Tally
 
 
 def scan_rosbag1(path: Path, workspace: Workspace, problems: Problems) -> Scan:
@@ -273,17 +273,14 @@ class BagReader:
         """What the bag itself says it holds: its index where that is whole, or what was counted before it."""
         found = self.scan.messages
         if self.closed:
-            self.scan.claimed_messages = self.index.listed.total()
-            for number, count in self.index.listed.items():
-                if number in self.connections:
-                    self.scan.claimed[label(self.connections[number].topic)] += count
-            if self.scan.claimed_messages != found and not self.scan.damaged:
-                message = f"its index counts {self.scan.claimed_messages} messages, there are {found}"
+            messages = self.index.listed.total()
+            self.scan.claim(messages, ((self.connections[number].topic, count)
+                                       for number, count in self.index.listed.items() if number in self.connections))
+            if messages != found and not self.scan.damaged:
+                message = f"its index counts {messages} messages, there are {found}"
                 self.problems.add(Code.STATISTICS_MISMATCH, message, file=self.name)
         elif self.data_whole:
-            self.scan.claimed_messages = found
-            for (name, _), topic in self.scan.topics.items():
-                self.scan.claimed[name] += topic.count
+            self.scan.claim_found()
 
 
 def _read_magic(stream: Stream) -> None:

@@ -74,6 +74,8 @@ def _verdict(source: Source, workspace: Workspace) -> str:
 class RowReader:
     """Reads one open database into a Scan."""
 
+    question, batch = ROWS, BATCH  # id, topic, time, and whatever else is wanted of each row; how many at a time
+
     def __init__(self, name: str, workspace: Workspace, problems: Problems) -> None:
         self.name, self.workspace, self.problems = name, workspace, problems
         self.scan = Scan()
@@ -95,7 +97,7 @@ class RowReader:
                 return
             raise NotARecording("a SQLite database without rosbag2's tables")
         try:
-            for rows in self._batches(connection):
+            for rows in self.batches(connection):
                 whole = rows if None not in map(PACKED, rows) else [row for row in rows if row[3] is not None]
                 self.malformed += len(rows) - len(whole)
                 self.whole += len(whole)
@@ -133,12 +135,12 @@ class RowReader:
         rows = connection.execute(DEFINITIONS).fetchmany(limits.TOPICS)
         return {str(name) for name, encoding in rows if encoding in READABLE_DEFINITIONS}
 
-    def _batches(self, connection: sqlite3.Connection) -> Iterator[list[Row]]:
+    def batches(self, connection: sqlite3.Connection) -> Iterator[list[Row]]:
         """Every readable row in the order of ids, which grow; unreadable stretches become gaps."""
         at: int | None = limits.INT64_MIN
         while at is not None and at <= limits.INT64_MAX:
             try:
-                for rows in _whole_batches(connection, at):
+                for rows in self._whole_batches(connection, at):
                     at = _after(rows, at)
                     yield rows
                 return
@@ -148,6 +150,11 @@ class RowReader:
                 at = _after(rows, at)
                 yield rows
             at = self._skip(connection, at)
+
+    def _whole_batches(self, connection: sqlite3.Connection, at: int) -> Iterator[list[Row]]:
+        cursor = connection.execute(self.question, (at,))
+        while rows := cursor.fetchmany(self.batch):
+            yield rows
 
     def _skip(self, connection: sqlite3.Connection, bad: int) -> int | None:
         """The first id after the unreadable one from which rows can be read again; None when there is none."""
@@ -176,16 +183,10 @@ class RowReader:
     def _probe(self, connection: sqlite3.Connection, at: int) -> tuple[bool, Any]:
         """Whether the rows from `at` on can be reached, and the first of them."""
         try:
-            return True, connection.execute(ROWS + " LIMIT 1", (at,)).fetchone()
+            return True, connection.execute(self.question + " LIMIT 1", (at,)).fetchone()
         except FAULTS as error:
             explain(error, self.workspace)
             return False, None
-
-
-def _whole_batches(connection: sqlite3.Connection, at: int) -> Iterator[list[Row]]:
-    cursor = connection.execute(ROWS, (at,))
-    while rows := cursor.fetchmany(BATCH):
-        yield rows
 
 
 def _after(rows: list[Row], at: int) -> int:

@@ -57,6 +57,18 @@ class Scan:
     # What more of such texts is kept; longer ones would fit no metadata.yaml.
     offers_left: int = METADATA_BYTES
 
+    def claim(self, messages: int, by_topic: Iterable[tuple[str, int]]) -> None:
+        """What the file's own statistics say, in all and by the names of topics."""
+        self.claimed_messages = messages
+        for name, count in by_topic:
+            self.claimed[label(name)] += count
+
+    def claim_found(self) -> None:
+        """It says nothing, but ended whole: what was found is all there was."""
+        self.claimed_messages = self.messages
+        for (name, _), topic in self.topics.items():
+            self.claimed[name] += topic.count
+
     def offer(self, topic: TopicScan, profiles: str, count: int) -> None:
         """Messages of a topic of this file, as they were offered."""
         if profiles not in topic.offered:
