@@ -4,7 +4,9 @@ import base64
 import json
 import math
 import random
+import time
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from tests.workers.bags.test_collection import REJECTED
 from workers.bags.decode import Decoder
 from workers.bags.definitions import spelled
 from workers.bags.extract import Message, messages
+from workers.bags.files import Workspace
 from workers.bags.index import Index, IndexedTopic
+from workers.bags.readable import readable
 from workers.bags.recordings import Recording, storage
 
 
@@ -68,28 +72,29 @@ def test_a_random_moment_is_what_other_readers_read_of_it(recording: Recording) 
         assert comparable(recording, found) == comparable(recording, expected)
 
 
-def test_what_is_decoded_is_what_rosbags_decodes(recording: Recording) -> None:
-    if any(file.whole for file in index(recording).files):
-        return  # packed twins of others here, whose messages are compared
-    decoder, oracle = Decoder(index(recording)), Oracle(index(recording))
-    left = dict.fromkeys(range(len(index(recording).topics)), 50)
+def test_what_is_decoded_is_what_rosbags_decodes(recording: Recording, tmp_path: Path) -> None:
     window = {"start_ns": -(2**63), "end_ns": 2**63 - 1}
-    for message in messages(index(recording), folder_of(recording.location), **window):
-        left[message.topic] -= 1
-        if left[message.topic] < 0:
-            continue
-        topic = index(recording).topics[message.topic]
-        line = json.loads(decoder.line(message))
-        expected = oracle.value(message)
-        assert (line["topic"], line["type"], line["t_ns"]) == (topic.name, topic.type, message.t_ns)
-        if topic.encoding == "json":
-            assert line["data"] == json.loads(message.data)
-        elif expected is not None:
-            assert line["data"] == expected, topic.type
-        elif line["data"] is None:
-            assert base64.b64decode(line["raw"]) == message.data
-        else:
-            assert is_known_to_be_more(topic)
+    workspace = Workspace(tmp_path, time.monotonic() + 100)
+    with readable(index(recording), folder_of(recording.location), workspace, **window) as (parted, ranges):
+        decoder, oracle = Decoder(parted), Oracle(parted)
+        left = dict.fromkeys(range(len(parted.topics)), 50)
+        for message in messages(parted, ranges, **window):
+            left[message.topic] -= 1
+            if left[message.topic] >= 0:
+                compare(parted.topics[message.topic], message, json.loads(decoder.line(message)), oracle)
+
+
+def compare(topic: IndexedTopic, message: Message, line: dict[str, Any], oracle: "Oracle") -> None:
+    expected = oracle.value(message)
+    assert (line["topic"], line["type"], line["t_ns"]) == (topic.name, topic.type, message.t_ns)
+    if topic.encoding == "json":
+        assert line["data"] == json.loads(message.data)
+    elif expected is not None:
+        assert line["data"] == expected, topic.type
+    elif line["data"] is None:
+        assert base64.b64decode(line["raw"]) == message.data
+    else:
+        assert is_known_to_be_more(topic)
 
 
 def is_known_to_be_more(topic: IndexedTopic) -> bool:
