@@ -48,7 +48,8 @@ def _moment(name: str, *, now: bool = False) -> Column[datetime]:
 installation = Table(  # one row
     "installation", metadata,
     Column("id", UUID, primary_key=True, server_default=text("gen_random_uuid()")),
-    Column("admission_open", Boolean, nullable=False, server_default=true()),
+    Column("admission_open", Boolean, nullable=False, server_default=true()),  # the stack's word: it is up
+    Column("paused", Boolean, nullable=False, server_default=false()),  # an admin's word
     Column("last_event", BigInteger, nullable=False, server_default=text("0")),  # the highest event number given
 )
 
@@ -66,8 +67,42 @@ users = Table(
     Column("email", Text, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default=false()),
+    Column("session_version", Integer, nullable=False, server_default=text("0")),  # logins of another one are void
+    Column("max_running", Integer),  # null: the operator's default
+    Column("max_queued", Integer),
+    Column("max_stored_bytes", BigInteger),
     _moment("created_at", now=True),
     CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+)
+
+api_tokens = Table(
+    "api_tokens", metadata,
+    Column("id", UUID, primary_key=True),
+    Column("owner", UUID, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),  # sha256 of the token, which is kept nowhere
+    Column("scopes", JSONB, nullable=False),
+    _moment("expires_at"),
+    _moment("last_used_at"),
+    _moment("created_at", now=True),
+    Index("ix_api_tokens_owner", "owner"),
+)
+
+audit = Table(  # what people did, or tried and were not let; outlives them
+    "audit", metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    _moment("at", now=True),
+    Column("user", UUID),
+    Column("email", Text),
+    Column("token", UUID),  # the API token by which it was done
+    Column("address", Text),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
+    Index("ix_audit_at", "at"),
 )
 
 idempotency_keys = Table(  # written in the transaction that creates what the answer names
@@ -85,6 +120,7 @@ templates = Table(
     Column("id", UUID, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("owner", UUID, ForeignKey("users.id", ondelete="SET NULL")),
+    _moment("archived_at"),
     _moment("created_at", now=True),
 )
 
@@ -116,10 +152,17 @@ simulations = Table(
     Column("verdicts", JSONB, nullable=False),
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Column("stale", Boolean, nullable=False, server_default=false()),  # derive the state anew though no job moved
+    Column("keep", Text, nullable=False, server_default="all"),  # whose recordings: 'all', 'failed' or 'none'
+    Column("keep_days", Integer),  # after its end; null is for ever
+    _moment("deleted_at"),  # seen by nobody from then on; the rows go in batches
     _moment("created_at", now=True),
     _moment("updated_at", now=True),
     CheckConstraint(_one_of("state", State), name="state"),
     CheckConstraint("visibility IN ('team', 'private')", name="visibility"),
+    CheckConstraint("keep IN ('all', 'failed', 'none')", name="keep"),
+    Index("ix_simulations_owner", "owner", text("created_at DESC"), text("id DESC")),
+    Index("ix_simulations_keep_days", "updated_at", postgresql_where=text("keep_days IS NOT NULL")),
+    Index("ix_simulations_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index("ix_simulations_live", "created_at", postgresql_where=text(f"NOT ({_one_of('state', ENDED)})")),
     Index("ix_simulations_newest", text("created_at DESC"), text("id DESC")),
     Index("ix_simulations_stale", "id", postgresql_where=text("stale")),
@@ -162,6 +205,8 @@ jobs = Table(
     CheckConstraint(_one_of("state", State), name="state"),
     Index("ix_jobs_queued", "simulation", "index", postgresql_where=text("state = 'QUEUED'")),
     Index("ix_jobs_waiting", "kind", "created_at", postgresql_where=text("state = 'QUEUED' AND simulation IS NULL")),
+    Index("ix_jobs_queued_owner", "owner", postgresql_where=text("state = 'QUEUED' AND kind = 'instance'")),
+    Index("ix_jobs_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     Index("ix_jobs_bundle", "bundle", postgresql_where=text("bundle IS NOT NULL")),
     Index("ix_jobs_live", "id", postgresql_where=text(_one_of("state", LIVE))),
     Index("ix_jobs_queue_deadline", "queue_deadline",
@@ -245,9 +290,16 @@ bundles = Table(
     Column("problems", JSONB, nullable=False, server_default=text("'[]'")),
     Column("certificate", JSONB),
     Column("index_key", Text),  # the sidecar index in object storage, null when nothing of it can be read
+    Column("size", BigInteger, nullable=False, server_default=text("0")),  # of its files, or of those announced
+    Column("hold", Boolean, nullable=False, server_default=false()),  # nothing and nobody deletes it
+    Column("keep_days", Integer),
+    _moment("deleted_at"),
     _moment("created_at", now=True),
     CheckConstraint(_one_of("state", BundleState), name="state"),
     Index("ix_bundles_job", "job"),
+    Index("ix_bundles_owner", "owner", postgresql_include=["size"]),
+    Index("ix_bundles_keep_days", "created_at", postgresql_where=text("keep_days IS NOT NULL")),
+    Index("ix_bundles_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index("ix_bundles_digest", "digest"),
     Index("ix_bundles_newest", text("created_at DESC"), text("id DESC")),
 )
@@ -283,4 +335,10 @@ bundle_topics = Table(
     Column("first_ns", BigInteger),
     Column("last_ns", BigInteger),
     Column("decodable", Boolean, nullable=False),
+)
+
+garbage = Table(  # objects that nothing stands behind any more; the row goes once the object has
+    "garbage", metadata,
+    Column("key", Text, primary_key=True),
+    _moment("since", now=True),
 )
