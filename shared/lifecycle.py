@@ -21,6 +21,7 @@ from shared.messaging.queue import Work
 from shared.persistence import admission, transitions
 from shared.persistence.bundles import BundleRecord, begin_ingest, register_attempt
 from shared.persistence.database import Database
+from shared.persistence.deletion import delete_bundle, delete_simulation, hold_still
 from shared.persistence.models import attempts, events, jobs, simulations
 from shared.persistence.numbering import number_events
 from shared.persistence.queries import Idempotency, claim_answer
@@ -42,14 +43,6 @@ class End:
     bundles: Sequence[BundleRecord] = ()
     attempt_columns: Mapping[str, Any] = field(default_factory=dict)
     kept: bool = False  # not all of what was recorded arrived, so what is left of it stays where it is
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What finish() did: the new state, and the keys of objects whose content was held already."""
-
-    state: State
-    spare_keys: list[str]
 
 
 class Lifecycle:
@@ -84,6 +77,7 @@ class Lifecycle:
         with self._database.transaction() as tx:
             if idempotency is not None and (answer := claim_answer(tx, idempotency)):
                 return answer
+            hold_still(tx, submission.program.inputs)
             self._insert_simulation(tx, submission)
             self._insert_jobs(tx, submission)
             tx.execute(insert(events), {
@@ -99,7 +93,8 @@ class Lifecycle:
             "id": new.id, "name": new.name, "owner": new.owner, "visibility": new.visibility, "labels": new.labels,
             "template": new.template, "template_version": new.template_version, "spec": new.spec,
             "program": new.program.model_dump(mode="json"), "seed": new.seed, "priority": new.priority,
-            "max_parallel": new.max_parallel, "total": total, "state": State.QUEUED,
+            "max_parallel": new.max_parallel, "keep": new.keep, "keep_days": new.keep_days, "total": total,
+            "state": State.QUEUED,
             "counts": dict.fromkeys(State, 0) | {State.QUEUED: total},
             "verdicts": {"passed": 0, "not_passed": 0, "none": total}})
 
@@ -127,6 +122,7 @@ class Lifecycle:
         with self._database.transaction() as tx:
             if idempotency is not None and (answer := claim_answer(tx, idempotency)):
                 return answer
+            hold_still(tx, [new.bundle])
             self._insert_job(tx, new)
         self._after(())
         return None
@@ -187,8 +183,8 @@ class Lifecycle:
         ).scalars().all()
         return [(row, move) for row, move in held if not (move.ungated and row.id in passed)]
 
-    def finish(self, end: End) -> Ended | None:
-        """End a COLLECTING attempt, or queue the next, and write its bundles in the same transaction.
+    def finish(self, end: End) -> State | None:
+        """End a COLLECTING attempt, or queue the next, and write its bundles in the same transaction: the new state.
 
         Returns None, and writes nothing, when the attempt is not being collected any more.
         """
@@ -197,11 +193,12 @@ class Lifecycle:
                     if (row.attempt, row.state) == (end.attempt, State.COLLECTING)]
             if not rows:
                 return None
-            spare_keys = register_attempt(tx, rows[0], end.bundles, end.attempt_columns)
+            register_attempt(tx, rows[0], end.bundles, end.attempt_columns,
+                             went_well=end.outcome == SUCCESS and end.passed is not False)
             new = self._end(tx, rows[0], end)
         self._after(())
         self.admit()
-        return Ended(new, spare_keys)
+        return new
 
     def _end(self, tx: Connection, row: Row[Any], end: End) -> State:
         new = State.QUEUED if self._retries(tx, row, end.outcome) else end_of(end.outcome)
@@ -292,3 +289,16 @@ class Lifecycle:
     @staticmethod
     def _by_user(row: Row[Any], new: State) -> Move:
         return Move(row.id, row.attempt, State(row.state), new, outcome=Reason.CANCELLED_BY_USER)
+
+    # -- deleting ------------------------------------------------------------------------------------------------
+
+    def delete_simulation(self, simulation: UUID) -> None:
+        """Take an ended simulation out of sight with all below it; the rows go later. Conflict says what is against
+        it, NotFound that there is none, or none any more."""
+        with self._database.transaction() as tx:
+            delete_simulation(tx, simulation)
+
+    def delete_bundle(self, bundle: UUID) -> None:
+        """The same of a bundle."""
+        with self._database.transaction() as tx:
+            delete_bundle(tx, bundle)

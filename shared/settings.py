@@ -88,6 +88,7 @@ class WorkerSettings(Settings):
 
     storage_base_dir: Path
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 10
+    audit_keep_days: Count = 365
     simyard_endpoints: Path | None = None
     # Handed on to programs, which get nothing else of our environment.
     path: str = os.defpath

@@ -33,7 +33,7 @@ def submit(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None,
         id=uuid4(), name=spec.name or template.name, owner=owner, visibility=spec.visibility, labels=spec.labels,
         template=template.name, template_version=template.version, spec=stored_spec(spec),
         program=program, seed=spec.seed or 0, priority=PRIORITIES[spec.priority], max_parallel=spec.max_parallel,
-        sets=sets)
+        sets=sets, keep=spec.keep, keep_days=spec.keep_days)
     body = _answer(submission, parts.settings.api_str)
     known = parts.connections.lifecycle.submit(submission, key.answering(202, body) if key else None)
     return known or (202, body)

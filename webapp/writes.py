@@ -1,5 +1,5 @@
-"""The small writes that are no states: users, templates, and what recorders report. Called by install, templates,
-progress and internal, each inside a transaction of its own."""
+"""The small writes that are no states: users, templates, bundles, and what recorders report. Called by install,
+templates, api.bundles, progress and internal, each inside a transaction of its own."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared.domain.states import LIVE
-from shared.persistence.models import NOW, attempts, jobs, template_versions, templates, users
+from shared.persistence.models import NOW, attempts, bundles, jobs, template_versions, templates, users
 
 
 def now(tx: Connection) -> datetime:
@@ -55,6 +55,13 @@ def add_version(tx: Connection, name: str, spec: dict[str, Any]) -> int | None:
         return None
     tx.execute(insert(template_versions).values(template=template, version=newest.version + 1, spec=spec))
     return int(newest.version) + 1
+
+
+# -- bundles --------------------------------------------------------------------------------------------------------
+
+def change_bundle(tx: Connection, bundle: UUID, values: dict[str, Any]) -> None:
+    """Change labels, hold or keep_days of a bundle, unless it is deleted."""
+    tx.execute(update(bundles).where(bundles.c.id == bundle, bundles.c.deleted_at.is_(None)).values(values))
 
 
 # -- what recorders report ------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 """Forgets uploads that nobody completed, or that failed: their parts fill the storage and no listing shows them. Called
-by the watcher."""
+as a chore of the watcher."""
 
 import time
 from datetime import timedelta
@@ -10,12 +10,12 @@ from workers.doors import Doors
 
 PATIENCE = timedelta(hours=24)
 BATCH = 50
-SECONDS = 1.0  # at a time, for the sweep has other things to do
+SECONDS = 0.2  # at a time, for the watcher has other things to do
 
 
 def forget_uploads(doors: Doors) -> bool:
-    """Give up those that are a day old, then delete what failed bundles left in the storage: only what nobody can
-    complete any more. Whether there is nothing left to do."""
+    """Give up those that are a day old, then delete what failed and deleted bundles left in the storage: only what
+    nobody can complete any more. Whether there is nothing left to do."""
     connections, deadline = doors.connections, time.monotonic() + SECONDS
     with connections.database.single() as tx:
         give_up_uploads(tx, PATIENCE, "the upload was not completed within a day")

@@ -90,9 +90,7 @@ def _register(doors: Doors, row: JobRow) -> None:
         return
     end = _end_of_ingest(doors, row, facts) if row.kind == Kind.INGEST else \
         _end(row, facts, _Verified.of(doors, row, facts))
-    ended = doors.connections.lifecycle.finish(end)
-    for key in ended.spare_keys if ended is not None else ():
-        doors.connections.store.delete(key)
+    doors.connections.lifecycle.finish(end)
 
 
 @dataclass(frozen=True)

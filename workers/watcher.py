@@ -30,7 +30,7 @@ from shared.persistence.queries import (
     postpone,
 )
 from shared.settings import WorkerSettings, read
-from workers.abandoned import forget_uploads
+from workers.chores import Chores
 from workers.decision import Decision, Disposal, Job, Ring, decide, dispose
 from workers.doors import Doors, open_doors
 from workers.runtimes.base import Name, Observation, Seen
@@ -38,7 +38,6 @@ from workers.runtimes.base import Name, Observation, Seen
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 2.0
-FORGET_SECONDS = 600.0
 LEASE_LIFE = timedelta(seconds=6)
 BATCH = 500
 PAUSE_SECONDS = 0.5  # after a part of ours did not answer
@@ -51,14 +50,14 @@ class LeaseLost(Exception):
 class Watcher:
     """Looks, decides, and has lifecycle or a task carry it out."""
 
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, doors: Doors, audit_keep_days: int = 365) -> None:
         self._database = doors.connections.database
         self._lifecycle = doors.connections.lifecycle
         self._runtime = doors.runtime
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
         self._leads = False
-        self._next_sweep = self._next_forgetting = 0.0
+        self._next_sweep = 0.0
+        self._chores = Chores(doors, audit_keep_days)
 
     def run(self, stopped: threading.Event) -> None:
         """Lead until told to stop; raises LeaseLost when another took over."""
@@ -74,8 +73,8 @@ class Watcher:
         if not self._hold_lease():
             sleep(SWEEP_SECONDS / 2)
             return
-        wait = max(0.0, self._next_sweep - monotonic())
-        hinted = self._runtime.hints(wait) if wait else set()
+        wait = 0.0 if self._chores.step() else max(0.0, self._next_sweep - monotonic())
+        hinted = self._runtime.hints(wait)
         if hinted:
             self.look([name.job for name in hinted])
         if monotonic() >= self._next_sweep:
@@ -108,7 +107,6 @@ class Watcher:
             rows = live_jobs(tx)
         self._act(rows)
         self._lifecycle.admit()
-        self._forget()
         self._dispose({Name(row.id, row.attempt) for row in rows})
 
     def _expire(self) -> None:
@@ -117,15 +115,6 @@ class Watcher:
         self._lifecycle.transition_many(
             [Move(row.id, row.attempt, State.QUEUED, State.FAILED, Reason.QUEUE_TIMEOUT,
                   "it waited longer than its queue limit") for row in rows], actor="watcher")
-
-    def _forget(self) -> None:
-        if monotonic() >= self._next_forgetting:
-            try:
-                if forget_uploads(self._doors):
-                    self._next_forgetting = monotonic() + FORGET_SECONDS
-            except Unavailable as error:  # object storage is down, which holds up nothing else
-                log.warning("abandoned uploads are left for later: %s", error)
-                self._next_forgetting = monotonic() + FORGET_SECONDS
 
     def _act(self, rows: Iterable[JobRow]) -> None:
         moves: list[Move] = []
@@ -211,7 +200,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stopped.set())
     doors = open_doors(settings, application="watcher")
     try:
-        Watcher(doors).run(stopped)
+        Watcher(doors, settings.audit_keep_days).run(stopped)
     finally:
         doors.connections.close()
 

@@ -71,16 +71,23 @@ def upgrade() -> None:
                     postgresql_where=sa.text('keep_days IS NOT NULL'))
     op.create_index('ix_bundles_deleted', 'bundles', ['deleted_at'], unique=False,
                     postgresql_where=sa.text('deleted_at IS NOT NULL'))
+    op.create_index('ix_bundles_held', 'bundles', ['job'], unique=False, postgresql_where=sa.text('hold'))
+    op.create_index('ix_bundles_index_key', 'bundles', ['index_key'], unique=False,
+                    postgresql_where=sa.text('index_key IS NOT NULL'))
+    op.create_index('ix_bundle_files_key', 'bundle_files', ['key'], unique=False)
     op.create_table('garbage',
     sa.Column('key', sa.Text(), nullable=False),
     sa.Column('since', sa.DateTime(timezone=True), server_default=sa.text('clock_timestamp()'), nullable=False),
     sa.PrimaryKeyConstraint('key', name=op.f('pk_garbage'))
     )
+    op.create_index('ix_garbage_since', 'garbage', ['since'], unique=False)
 
 
 def downgrade() -> None:
     op.drop_table('garbage')
-    for index in ('ix_bundles_deleted', 'ix_bundles_keep_days', 'ix_bundles_owner'):
+    op.drop_index('ix_bundle_files_key', 'bundle_files')
+    for index in ('ix_bundles_index_key', 'ix_bundles_held', 'ix_bundles_deleted', 'ix_bundles_keep_days',
+                  'ix_bundles_owner'):
         op.drop_index(index, 'bundles')
     for column in ('deleted_at', 'keep_days', 'hold', 'size'):
         op.drop_column('bundles', column)

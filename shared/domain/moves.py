@@ -26,6 +26,8 @@ class Submission:
     priority: int
     max_parallel: int | None
     sets: Sequence[tuple[dict[str, Any], int]]
+    keep: str = "all"  # whose recordings: 'all', 'failed' or 'none'
+    keep_days: int | None = None  # after its end; None is for ever
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,63}$")]
 Labels = Annotated[dict[Label, Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]],
                    Field(max_length=50)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+KeepDays = Annotated[int, Field(ge=1, le=36_500)]
 MOST_INPUTS = 20
 Environment = Annotated[dict[Variable, Argument], Field(max_length=100)]
 
@@ -174,8 +175,8 @@ class SimulationSpec(Spec):
     limits: LimitOverrides = LimitOverrides()
     env: Environment = {}
     inputs: Annotated[list[Annotated[UUID, Field(strict=False)]], Field(max_length=MOST_INPUTS)] = []
-    keep: Literal["all"] = "all"
-    keep_days: None = None
+    keep: Literal["all", "failed", "none"] = "all"
+    keep_days: KeepDays | None = None
     visibility: Literal["team", "private"] = "team"
 
     @field_validator("env")

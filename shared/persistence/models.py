@@ -300,6 +300,8 @@ bundles = Table(
     Index("ix_bundles_owner", "owner", postgresql_include=["size"]),
     Index("ix_bundles_keep_days", "created_at", postgresql_where=text("keep_days IS NOT NULL")),
     Index("ix_bundles_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    Index("ix_bundles_held", "job", postgresql_where=text("hold")),
+    Index("ix_bundles_index_key", "index_key", postgresql_where=text("index_key IS NOT NULL")),
     Index("ix_bundles_digest", "digest"),
     Index("ix_bundles_newest", text("created_at DESC"), text("id DESC")),
 )
@@ -312,6 +314,7 @@ bundle_files = Table(
     Column("sha256", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("role", Text, nullable=False),
+    Index("ix_bundle_files_key", "key"),
 )
 
 bundle_uploads = Table(  # what was announced; gone once the bundle has its files
@@ -339,6 +342,7 @@ bundle_topics = Table(
 
 garbage = Table(  # objects that nothing stands behind any more; the row goes once the object has
     "garbage", metadata,
-    Column("key", Text, primary_key=True),
+    Column("key", Text, primary_key=True),  # one that ends with / is all that lies below it
     _moment("since", now=True),
+    Index("ix_garbage_since", "since"),
 )

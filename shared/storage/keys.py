@@ -3,9 +3,14 @@
 from uuid import UUID
 
 
+def job_prefix(job: UUID) -> str:
+    """All that the attempts of a job upload."""
+    return f"attempts/{job}/"
+
+
 def attempt_prefix(job: UUID, attempt: int) -> str:
     """All that an attempt uploads."""
-    return f"attempts/{job}/{attempt}/"
+    return f"{job_prefix(job)}{attempt}/"
 
 
 def recorded_file(job: UUID, attempt: int, path: str) -> str:
@@ -18,9 +23,14 @@ def derived_file(job: UUID, attempt: int, path: str) -> str:
     return f"{attempt_prefix(job, attempt)}derived/{path}"
 
 
+def upload_prefix(bundle: UUID) -> str:
+    """All that is uploaded of a bundle."""
+    return f"uploads/{bundle}/"
+
+
 def uploaded_file(bundle: UUID, place: int) -> str:
     """The file of an uploaded bundle, by its place among those announced: its name is not ours."""
-    return f"uploads/{bundle}/{place}"
+    return f"{upload_prefix(bundle)}{place}"
 
 
 def log(job: UUID, attempt: int) -> str:

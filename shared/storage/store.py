@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 import urllib3
 from minio import Minio
 from minio.datatypes import Part
+from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from shared.domain.errors import Conflict, NotFound, Unavailable
@@ -124,6 +125,19 @@ class Store:
         """Remove the object, if it is there."""
         with _translate_errors():
             self._client.remove_object(self.bucket, key)
+
+    def delete_many(self, keys: Sequence[str]) -> list[str]:
+        """Remove these objects, as far as they are there; those that the server would not remove."""
+        with _translate_errors():
+            return [error.name for error in self._client.remove_objects(self.bucket, map(DeleteObject, keys))
+                    if error.code != "NoSuchKey" and error.name]
+
+    def abort_all(self, prefix: str) -> None:
+        """Forget the multipart uploads below `prefix`, as far as the server tells of them."""
+        with _translate_errors():
+            uploads = self._client._list_multipart_uploads(self.bucket, prefix=prefix).uploads
+        for upload in uploads:
+            self.abort(upload.object_name, upload.upload_id or "")
 
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys that begin with `prefix`."""

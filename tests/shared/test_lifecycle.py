@@ -111,8 +111,7 @@ class World:
         return job
 
     def finish(self, job: UUID, outcome: str = SUCCESS, **fields: Any) -> State | None:
-        ended = self.lifecycle.finish(End(job, self.job(job).attempt, outcome, **fields))
-        return ended.state if ended else None
+        return self.lifecycle.finish(End(job, self.job(job).attempt, outcome, **fields))
 
     def history(self, simulation: UUID) -> list[Any]:
         with self.database.transaction() as tx:

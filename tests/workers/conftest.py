@@ -1,5 +1,6 @@
 """A worker's doors with a real database, a fake runtime and a fake store."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -30,8 +31,20 @@ class FakeStore:
     def abort(self, key: str, upload_id: str) -> None:
         self.aborted.append(key)
 
+    def abort_all(self, prefix: str) -> None:
+        self.aborted.append(prefix)
+
     def delete(self, key: str) -> None:
-        self.deleted.append(key)
+        self.delete_many([key])
+
+    def delete_many(self, keys: Sequence[str]) -> list[str]:
+        self.deleted += keys
+        for key in keys:
+            self.sizes.pop(key, None)
+        return []
+
+    def keys(self, prefix: str) -> list[str]:
+        return sorted(key for key in self.sizes if key.startswith(prefix))
 
 
 class Workshop(World):

@@ -17,7 +17,7 @@ from shared.storage import keys
 from tests.workers.test_collecting_ingests import Bench
 from workers import abandoned as module
 from workers.abandoned import forget_uploads
-from workers.watcher import Watcher
+from workers.chores import Chores
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def test_while_storage_is_down_it_is_left_for_later(bench: Bench, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(bench.store, "abort", down)
-        Watcher(bench.doors).sweep()
+        assert not Chores(bench.doors, 365).step()
     assert bench.store.deleted == []
-    Watcher(bench.doors).sweep()
+    Chores(bench.doors, 365).step()
     assert bench.store.deleted == [keys.uploaded_file(old, 0)]
 
 

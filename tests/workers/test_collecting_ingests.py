@@ -14,6 +14,7 @@ from tests.shared.test_lifecycle_of_ingests import Shelf
 from tests.workers.conftest import Workshop
 from tests.workers.test_collecting import facts, recording
 from workers.collecting import collect
+from workers.garbage import delete_garbage
 
 SHA = "a" * 64
 ORIGINAL = {"name": "a.db3", "path": "a.db3", "size": 9, "sha256": SHA, "role": "data", "etag": "same"}
@@ -62,6 +63,7 @@ def test_content_that_is_held_already_is_not_held_twice(bench: Bench) -> None:
     collect(bench.doors, told(bench, found(ORIGINAL)))
     second = told(bench, found(ORIGINAL))
     collect(bench.doors, second)
+    delete_garbage(bench.doors)
     assert bench.store.deleted == [keys.uploaded_file(bench.job(second).bundle, 0)]
 
 

@@ -7,12 +7,13 @@ from flask import Response
 
 from shared.domain.errors import NotFound
 from shared.domain.states import BundleState
-from webapp import uploads
+from webapp import uploads, writes
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.bundles import (
     Announcement,
     Bundle,
+    BundleChange,
     BundleFilePath,
     BundleList,
     BundleQuery,
@@ -40,11 +41,27 @@ def list_bundles(query: BundleQuery) -> Response:
 @needs("viewer")
 def show_bundle(path: Id) -> Response:
     """A bundle's facts: files, topics, times, problems and certificate."""
-    with parts().connections.database.single() as tx:
-        found = queries.find(tx, path.id, caller().viewer)
-    if found is None:
-        raise NotFound(f"there is no bundle {path.id}")
-    return answer(found)
+    return answer(_find(path.id))
+
+
+@api.patch("/bundles/<uuid:id>", responses={200: Bundle, 404: PROBLEM})
+@needs("operator")
+def change_bundle(path: Id, body: BundleChange) -> Response:
+    """Change its labels, put it on hold or release it, say for how long it is kept."""
+    _own(path.id)
+    if stated := body.model_dump(include=body.model_fields_set):
+        with parts().connections.database.transaction() as tx:
+            writes.change_bundle(tx, path.id, stated)
+    return answer(_find(path.id))
+
+
+@api.delete("/bundles/<uuid:id>", responses={204: None, 404: PROBLEM, 409: PROBLEM})
+@needs("operator")
+def delete_bundle(path: Id) -> Response:
+    """Delete it, unless it is on hold or in use. Content that another bundle has too stays there."""
+    _own(path.id)
+    parts().connections.lifecycle.delete_bundle(path.id)
+    return Response(status=204)
 
 
 @api.post("/bundles", responses={201: Ticket, 200: Ticket, 413: PROBLEM})
@@ -75,7 +92,23 @@ def complete_bundle(path: Id) -> Response:
     row = _own(path.id)
     begun = row.state == BundleState.UPLOADING and uploads.complete(parts(), path.id, row.owner or caller().id)
     with parts().connections.database.single() as tx:
-        return answer(queries.ingest(tx, path.id), 202 if begun else 200)
+        found = queries.ingest(tx, path.id)
+    if found is None:  # deleted meanwhile
+        raise no_bundle(path.id)
+    return answer(found, 202 if begun else 200)
+
+
+def no_bundle(bundle: UUID) -> NotFound:
+    """It is missing, or not the caller's to see: nobody can tell which."""
+    return NotFound(f"there is no bundle {bundle}")
+
+
+def _find(bundle: UUID) -> dict[str, Any]:
+    with parts().connections.database.single() as tx:
+        found = queries.find(tx, bundle, caller().viewer)
+    if found is None:
+        raise no_bundle(bundle)
+    return found
 
 
 def _own(bundle: UUID) -> Any:
@@ -83,7 +116,7 @@ def _own(bundle: UUID) -> Any:
     with parts().connections.database.single() as tx:
         row = queries.owner(tx, bundle, caller().viewer)
     if row is None:
-        raise NotFound(f"there is no bundle {bundle}")
+        raise no_bundle(bundle)
     caller().must_own(row.owner, f"bundle {bundle}")
     return row
 

@@ -43,7 +43,7 @@ def stream_events(path: Id, query: EventQuery) -> Response:
     except BaseException:
         hub.leave(path.id, mailbox)
         raise
-    response = Response(_stream(opening, mailbox, parts(), caller()), mimetype="text/event-stream",
+    response = Response(_stream(path.id, opening, mailbox, parts(), caller()), mimetype="text/event-stream",
                         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     response.call_on_close(lambda: hub.leave(path.id, mailbox))
     return response
@@ -74,12 +74,13 @@ def _number(last_id: str | None, last: int) -> int | None:
     return int(last_id) if int(last_id) <= last else None
 
 
-def _stream(opening: list[Frame], mailbox: Mailbox, parts: Parts, caller: Caller) -> Iterator[bytes]:
+def _stream(simulation: UUID, opening: list[Frame], mailbox: Mailbox, parts: Parts,
+            caller: Caller) -> Iterator[bytes]:
     yield b"retry: 2000\n\n" + b"".join(each.data for each in opening)
     number, ended = opening[-1].number or 0, opening[-1].ends
     while not ended:
         frames = mailbox.take(HEARTBEAT_SECONDS)
-        if frames is None or (not frames and not _still_there(parts, caller)):
+        if frames is None or (not frames and not _still_there(simulation, parts, caller)):
             return  # cut: the client comes again with its last id
         fresh = [each for each in frames if each.number is None or each.number > number]
         number = max((each.number for each in fresh if each.number), default=number)
@@ -89,8 +90,11 @@ def _stream(opening: list[Frame], mailbox: Mailbox, parts: Parts, caller: Caller
     yield frame("end", {"number": number}, number).data
 
 
-def _still_there(parts: Parts, caller: Caller) -> bool:
+def _still_there(simulation: UUID, parts: Parts, caller: Caller) -> bool:
+    """Whether there is somebody who may look, and something to look at."""
     try:
-        return parts.accounts.find(caller.id) is not None
+        with parts.connections.database.single() as tx:
+            is_shown = simulations.owner(tx, simulation, caller.viewer) is not None
+        return is_shown and parts.accounts.find(caller.id) is not None
     except Unavailable:  # nobody is put out because the database restarts
         return True

@@ -53,24 +53,25 @@ def _follow(parts: Parts, job: UUID, number: int, tail: int | None) -> Iterator[
     yield ""  # sends the headers
     seen: int | None = None
     while not parts.hub.closing.is_set():
-        log = _read(parts, job, number)
-        if log is not None:
-            text = attempts.last_lines(log.log_tail, tail) if seen is None and tail is not None \
-                else _added(log, seen or 0)
-            seen = log.log_end
-            if text:
-                yield text
-            if log.over:
-                return
+        try:
+            log = _read(parts, job, number)
+        except Unavailable:  # it may be back at the next look; the reader is not cut off for it
+            parts.hub.closing.wait(POLL_SECONDS)
+            continue
+        if log is None:  # deleted meanwhile
+            return
+        text = attempts.last_lines(log.log_tail, tail) if seen is None and tail is not None else _added(log, seen or 0)
+        seen = log.log_end
+        if text:
+            yield text
+        if log.over:
+            return
         parts.hub.closing.wait(POLL_SECONDS)
 
 
 def _read(parts: Parts, job: UUID, number: int) -> Any:
-    try:
-        with parts.connections.database.single() as tx:
-            return attempts.find(tx, job, number)
-    except Unavailable:  # it may be back at the next look; the reader is not cut off for it
-        return None
+    with parts.connections.database.single() as tx:
+        return attempts.find(tx, job, number)
 
 
 def _added(log: Any, seen: int) -> str:

@@ -90,6 +90,19 @@ def cancel_simulation(path: Id) -> Response:
     return answer(_linked(queries.as_cancelled(_find(path.id))), 202)
 
 
+@api.delete("/simulations/<uuid:id>", responses={204: None, 404: PROBLEM, 409: PROBLEM})
+@needs("operator")
+def delete_simulation(path: Id) -> Response:
+    """Delete an ended simulation with its instances, their events, logs and files, and all bundles they recorded."""
+    with parts().connections.database.single() as tx:
+        row = queries.owner(tx, path.id, caller().viewer)
+    if row is None:
+        raise no_simulation(path.id)
+    caller().must_own(row.owner, f"simulation {path.id}")
+    parts().connections.lifecycle.delete_simulation(path.id)
+    return Response(status=204)
+
+
 def no_simulation(simulation: UUID) -> NotFound:
     """It is missing, or not the caller's to see: nobody can tell which."""
     return NotFound(f"there is no simulation {simulation}")

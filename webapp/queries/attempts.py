@@ -32,6 +32,13 @@ def for_recorder(tx: Connection, job: UUID, attempt: int) -> Row[Any] | None:
         .where(attempts.c.job == job, attempts.c.number == attempt)).first()
 
 
+def files(tx: Connection, job: UUID, attempt: int) -> list[dict[str, Any]] | None:
+    """What the attempt left besides recordings: path, size, sha256. None when the instance has no such attempt."""
+    found: list[dict[str, Any]] | None = tx.execute(
+        select(attempts.c.files).where(attempts.c.job == job, attempts.c.number == attempt)).scalar()
+    return found
+
+
 def last_lines(text: str, count: int) -> str:
     """The last `count` lines of `text`."""
     return "".join(text.splitlines(keepends=True)[-count:]) if count else ""

@@ -70,7 +70,8 @@ def states(tx: Connection, wanted: Sequence[UUID], viewer: UUID | None) -> dict[
 def contents(tx: Connection, wanted: Sequence[UUID]) -> dict[UUID, list[Row[Any]]]:
     """The files of those bundles that are there, with their keys."""
     found: dict[UUID, list[Row[Any]]] = defaultdict(list)
-    for row in tx.execute(select(bundle_files).where(bundle_files.c.bundle.in_(wanted))):
+    for row in tx.execute(select(bundle_files).join(bundles, bundles.c.id == bundle_files.c.bundle)
+                          .where(bundles.c.id.in_(wanted), visible(bundles, None))):
         found[row.bundle].append(row)
     return found
 
@@ -84,9 +85,11 @@ def held(tx: Connection, digest: str, viewer: UUID | None) -> Row[Any] | None:
         .order_by(bundles.c.created_at, bundles.c.id).limit(1)).first()
 
 
-def ingest(tx: Connection, bundle: UUID) -> dict[str, Any]:
+def ingest(tx: Connection, bundle: UUID) -> dict[str, Any] | None:
     """The bundle's state, and the job that looks or looked into it (null before there is one)."""
-    state = tx.execute(select(bundles.c.state).where(bundles.c.id == bundle)).scalar_one()
+    state = tx.execute(select(bundles.c.state).where(bundles.c.id == bundle, visible(bundles, None))).scalar()
+    if state is None:
+        return None
     job = tx.execute(select(jobs.c.id).where(jobs.c.bundle == bundle, jobs.c.kind == Kind.INGEST)
                      .order_by(jobs.c.created_at.desc()).limit(1)).scalar()
     return {"bundle": str(bundle), "job": job and str(job), "state": state}
@@ -150,5 +153,8 @@ def _resource(row: Row[Any], files: list[dict[str, Any]], topics: list[dict[str,
         "duration_seconds": row.duration_seconds,
         "problems": row.problems,
         "certificate": row.certificate,
+        "size": row.size,
+        "hold": row.hold,
+        "keep_days": row.keep_days,
         "created_at": rfc3339(row.created_at),
     }

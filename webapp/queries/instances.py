@@ -74,7 +74,8 @@ def _instances(viewer: UUID | None) -> Select[Any]:
 def _resources(tx: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
     recorded: dict[UUID, list[str]] = defaultdict(list)
     if rows:
-        for bundle in tx.execute(select(bundles.c.job, bundles.c.id).where(bundles.c.job.in_([row.id for row in rows]))
+        for bundle in tx.execute(select(bundles.c.job, bundles.c.id)
+                                 .where(bundles.c.job.in_([row.id for row in rows]), visible(bundles, None))
                                  .order_by(bundles.c.created_at, bundles.c.id)):
             recorded[bundle.job].append(str(bundle.id))
     return [_resource(row, recorded[row.id]) for row in rows]

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, Table, or_, true, tuple_
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, Table, and_, or_, tuple_
 
 from webapp.problems import BadRequest
 
@@ -60,7 +60,6 @@ def decode(cursor: str, read: Callable[..., Any]) -> Any:
 
 
 def visible(table: Table, viewer: UUID | BindParameter[Any] | None) -> ColumnElement[bool]:
-    """Whether the viewer may see the rows of `table`, which has an owner and a visibility."""
-    if viewer is None:
-        return true()
-    return or_(table.c.visibility == "team", table.c.owner == viewer)
+    """Whether the viewer may see the rows of `table`, which has an owner and a visibility, and may be deleted."""
+    there = table.c.deleted_at.is_(None)
+    return there if viewer is None else and_(there, or_(table.c.visibility == "team", table.c.owner == viewer))

@@ -19,7 +19,7 @@ _PRIORITY_NAMES = {value: name for name, value in PRIORITIES.items()}
 _STATUS = (simulations.c.id, simulations.c.state, simulations.c.total, simulations.c.counts, simulations.c.verdicts,
            simulations.c.updated_at)
 # Built once: polls ask for nothing else, and building a statement takes longer than running it.
-_STATUS_OF = select(*_STATUS).where(simulations.c.id == bindparam("simulation"))
+_STATUS_OF = select(*_STATUS).where(simulations.c.id == bindparam("simulation"), visible(simulations, None))
 _STATUS_IF_VISIBLE = _STATUS_OF.where(visible(simulations, bindparam("viewer", type_=simulations.c.owner.type)))
 _ALL_BUT_SPEC = [column for column in simulations.c if column.name not in ("spec", "program", "stale")]
 # A page of submissions with a thousand points each would be hundreds of megabytes.
@@ -109,6 +109,8 @@ def _resource(row: Row[Any]) -> dict[str, Any]:
         "seed": row.seed,
         "priority": _PRIORITY_NAMES.get(row.priority, "normal"),
         "max_parallel": row.max_parallel,
+        "keep": row.keep,
+        "keep_days": row.keep_days,
         "stop_requested": row.stop_requested,
         "spec": row.spec and _submitted(row.spec),
         "created_at": rfc3339(row.created_at),

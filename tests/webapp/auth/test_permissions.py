@@ -37,12 +37,17 @@ ROUTES = {
     "GET /api/v1/simulations/<uuid:id>/instances": VIEWER,
     "GET /api/v1/simulations/<uuid:id>/events": VIEWER,
     "POST /api/v1/simulations/<uuid:id>/cancel": OPERATOR,
+    "DELETE /api/v1/simulations/<uuid:id>": OPERATOR,
     "GET /api/v1/instances": VIEWER,
     "GET /api/v1/instances/<uuid:id>": VIEWER,
     "GET /api/v1/instances/<uuid:id>/logs": VIEWER,
+    "GET /api/v1/instances/<uuid:id>/files": VIEWER,
+    "GET /api/v1/instances/<uuid:id>/files/<path:name>": VIEWER,
     "POST /api/v1/instances/<uuid:id>/cancel": OPERATOR,
     "GET /api/v1/bundles": VIEWER,
     "GET /api/v1/bundles/<uuid:id>": VIEWER,
+    "PATCH /api/v1/bundles/<uuid:id>": OPERATOR,
+    "DELETE /api/v1/bundles/<uuid:id>": OPERATOR,
     "GET /api/v1/bundles/<uuid:id>/files/<name>": VIEWER,
     "GET /api/v1/bundles/<uuid:id>/messages": VIEWER,
     "GET /api/v1/bundles/<uuid:id>/slice": VIEWER,
@@ -104,7 +109,7 @@ def test_a_recorders_route_takes_no_users_token(web: Web, admin: User) -> None:
 
 def test_other_methods_open_nothing(web: Web, viewer: User) -> None:
     mine = web.user("operator").submit(visibility="private")
-    for method, status in {"HEAD": 404, "OPTIONS": 200, "TRACE": 405, "PATCH": 405, "DELETE": 405, "PUT": 405}.items():
+    for method, status in {"HEAD": 404, "OPTIONS": 200, "TRACE": 405, "PATCH": 405, "DELETE": 403, "PUT": 405}.items():
         response = viewer.open(method, f"/simulations/{mine}", headers={"X-HTTP-Method-Override": "GET"})
         assert response.status_code == status, method
 

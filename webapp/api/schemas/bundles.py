@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, field_validator, model_validator
 
-from shared.domain.specs import Labels
+from shared.domain.specs import KeepDays, Labels
 from shared.domain.states import BundleState
 from webapp.api.schemas.base import Input, Output, PageQuery
 from webapp.api.schemas.simulations import LabelFilter, labels_of
@@ -59,6 +59,14 @@ class Announcement(Input):
         if sum(file.size for file in self.files) > MOST_BYTES:
             raise ValueError(f"all files together have more than {MOST_BYTES} bytes")
         return self
+
+
+class BundleChange(Input):
+    """What is to be other than it is; what is not stated stays."""
+
+    labels: Labels = Field({}, description="in place of all there are")
+    hold: bool = Field(False, description="nothing and nobody deletes it")
+    keep_days: KeepDays | None = Field(None, description="after its creation it is deleted; null is never")
 
 
 class UploadPart(Output):
@@ -149,6 +157,9 @@ class Bundle(Output):
     duration_seconds: float | None
     problems: list[dict[str, Any]]
     certificate: dict[str, Any] | None
+    size: int = Field(description="bytes of all its files, or of those announced")
+    hold: bool = Field(description="whether nothing and nobody deletes it")
+    keep_days: int | None = Field(description="after its creation it is deleted; null is never")
     created_at: AwareDatetime
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from shared.domain.specs import Limits
 from shared.domain.states import Reason, State
@@ -23,6 +23,35 @@ class LogQuery(Query):
     attempt: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(None, description="the newest if not stated")
     tail: Annotated[int, Field(ge=0, le=100_000)] | None = Field(None, description="the last so many lines")
     follow: bool = Field(False, description="go on with what is written until the attempt has ended")
+
+
+class FileQuery(Query):
+    """Of which attempt."""
+
+    attempt: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(None, description="the newest if not stated")
+
+
+class InstanceFilePath(BaseModel):
+    """The path of a file; its name may have slashes."""
+
+    id: UUID
+    name: str
+
+
+class InstanceFile(Output):
+    """A file that is no recording."""
+
+    name: str
+    size: int
+    sha256: str
+    attempt: int
+
+
+class InstanceFileList(Output):
+    """All files of one attempt, by name."""
+
+    items: list[InstanceFile]
+    next: str | None
 
 
 class ProgressReport(Output):

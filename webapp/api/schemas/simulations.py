@@ -102,6 +102,8 @@ class Simulation(Status):
     seed: int
     priority: Literal["low", "normal", "high"]
     max_parallel: int | None
+    keep: Literal["all", "failed", "none"] = Field(description="whose recordings are kept")
+    keep_days: int | None = Field(description="after its end it is deleted; null is never")
     stop_requested: bool
     spec: dict[str, Any] | None = Field(description="the submission with its seed and version pinned; "
                                                     "null in lists when it is very large")

@@ -1,0 +1,221 @@
+"""Takes simulations and bundles out of sight, and afterwards their rows out of the tables, a few at a time. The first
+is called by lifecycle, the second by workers.retention.
+
+What is hidden is used by nobody, and nobody can begin to: who wants to use a bundle holds it still first.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Row, Table, delete, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
+
+from shared.domain.errors import Conflict, IllegalTransition, NotFound
+from shared.domain.states import ENDED, LIVE, Kind, State
+from shared.persistence.garbage import discard, release
+from shared.persistence.models import (
+    NOW,
+    attempts,
+    audit,
+    bundle_files,
+    bundle_uploads,
+    bundles,
+    events,
+    idempotency_keys,
+    jobs,
+    simulations,
+)
+from shared.persistence.queries import IDEMPOTENCY_KEY_LIFE
+
+# As two conditions of their own, each with an index that holds nothing else.
+_UNENDED = or_(jobs.c.state == State.QUEUED, jobs.c.state.in_(LIVE))
+_VERBS = {Kind.INGEST: "is being ingested", Kind.PLAYBACK: "is being played"}
+_REMEDIES = {Kind.INGEST: "wait until it has been looked into", Kind.PLAYBACK: "stop the playback first"}
+
+
+@dataclass(frozen=True)
+class Purged:
+    """Whose rows are gone: jobs that may have stored something, and uploaded bundles."""
+
+    jobs: Sequence[UUID] = ()
+    uploads: Sequence[UUID] = ()
+
+
+# -- out of sight -------------------------------------------------------------------------------------------------
+
+def hold_still(tx: Connection, wanted: Iterable[UUID]) -> None:
+    """Let none of these bundles be deleted before the transaction, which begins to use them, ends. NotFound when one
+    has been."""
+    if ids := set(wanted):
+        there = tx.execute(select(bundles.c.id).where(bundles.c.id.in_(ids), bundles.c.deleted_at.is_(None))
+                           .order_by(bundles.c.id).with_for_update(read=True)).scalars().all()
+        if gone := ids - set(there):
+            raise NotFound(f"there is no bundle {min(gone)}")
+
+
+def delete_simulation(tx: Connection, simulation: UUID) -> None:
+    """Hide a simulation, every instance of which has ended, and the bundles that it recorded. NotFound,
+    IllegalTransition, or Conflict naming the bundle that is on hold or in use."""
+    this = (simulations.c.id == simulation, simulations.c.deleted_at.is_(None))
+    if tx.execute(select(simulations.c.id).where(*this).with_for_update(key_share=True)).first() is None:
+        raise NotFound(f"there is no simulation {simulation}")
+    if tx.execute(select(jobs.c.id).where(jobs.c.simulation == simulation, _UNENDED).limit(1)).first():
+        raise IllegalTransition(f"simulation {simulation} has not ended",
+                                remedy=f"cancel it with POST /simulations/{simulation}/cancel, or wait for its end")
+    below = bundles.c.job.in_(select(jobs.c.id).where(jobs.c.simulation == simulation))
+    # Hidden first and looked at afterwards: whoever held one of them still has been waited for, and is seen.
+    tx.execute(update(bundles).where(below, bundles.c.deleted_at.is_(None), ~bundles.c.hold).values(deleted_at=NOW))
+    _refuse_if_needed(tx, below)
+    tx.execute(update(simulations).where(*this).values(deleted_at=NOW))
+
+
+def delete_bundle(tx: Connection, bundle: UUID) -> None:
+    """Hide a bundle. NotFound, or Conflict when it is on hold or in use."""
+    this = (bundles.c.id == bundle, bundles.c.deleted_at.is_(None))
+    if tx.execute(select(bundles.c.id).where(*this).with_for_update(key_share=True)).first() is None:
+        raise NotFound(f"there is no bundle {bundle}")
+    _refuse_if_needed(tx, bundles.c.id == bundle)
+    tx.execute(update(bundles).where(*this).values(deleted_at=NOW))
+
+
+def _refuse_if_needed(tx: Connection, which: ColumnElement[bool]) -> None:
+    if held := tx.execute(select(bundles.c.id).where(which, bundles.c.hold).limit(1)).scalar():
+        raise Conflict(f"bundle {held} is on hold", code="held",
+                       remedy=f'release it with PATCH /bundles/{held} {{"hold": false}}')
+    user = tx.execute(select(bundles.c.id, jobs.c.id.label("job"), jobs.c.kind)
+                      .join(jobs, jobs.c.bundle == bundles.c.id).where(which, _UNENDED).limit(1)).first()
+    if user is not None:
+        raise Conflict(f"bundle {user.id} {_VERBS[Kind(user.kind)]}, by job {user.job}", code="in_use",
+                       remedy=_REMEDIES[Kind(user.kind)])
+    wanted = func.jsonb_array_elements_text(simulations.c.program["inputs"]).table_valued("value")
+    user = tx.execute(select(bundles.c.id, simulations.c.id.label("simulation")).select_from(simulations)
+                      .join(wanted, simulations.c.state.not_in(ENDED))
+                      .join(bundles, bundles.c.id == wanted.c.value.cast(UUID_TYPE)).where(which).limit(1)).first()
+    if user is not None:
+        raise Conflict(f"bundle {user.id} is an input of simulation {user.simulation}", code="in_use",
+                       remedy="cancel that simulation, or wait for its end")
+
+
+# -- out of the tables ----------------------------------------------------------------------------------------------
+
+def hidden_instances(tx: Connection, limit: int) -> Sequence[UUID]:
+    """Instances of deleted simulations. Those with an event that has no number yet are left: numbers are dense."""
+    fresh = select(events.c.job).where(events.c.number.is_(None), events.c.job.is_not(None))
+    shown = select(bundles.c.job).join(jobs, jobs.c.bundle == bundles.c.id).where(
+        jobs.c.id.in_(fresh), bundles.c.job.is_not(None))
+    return tx.execute(
+        select(jobs.c.id).join(simulations, simulations.c.id == jobs.c.simulation)
+        .where(simulations.c.deleted_at.is_not(None), jobs.c.state.in_(ENDED), jobs.c.id.not_in(fresh),
+               jobs.c.id.not_in(shown)).limit(limit)).scalars().all()
+
+
+def purge_instances(tx: Connection, ids: Sequence[UUID]) -> Purged:
+    """Delete these instances with attempts, events and bundles. Whatever nothing refers to any more is garbage."""
+    locked = tx.execute(select(jobs.c.id).where(jobs.c.id.in_(ids)).order_by(jobs.c.id).with_for_update()
+                        ).scalars().all()
+    recorded = tx.execute(select(bundles.c.id).where(bundles.c.job.in_(locked))).scalars().all()
+    below = _delete_bundles(tx, recorded)
+    started = _started(tx, jobs.c.id.in_(locked))
+    tx.execute(delete(jobs).where(jobs.c.id.in_(locked)))
+    return Purged([*started, *below])
+
+
+def hidden_bundles(tx: Connection, limit: int) -> Sequence[UUID]:
+    """Deleted bundles of which no upload is left to be aborted, and no event to be numbered."""
+    fresh = select(jobs.c.bundle).join(events, events.c.job == jobs.c.id).where(
+        events.c.number.is_(None), jobs.c.bundle.is_not(None))
+    return tx.execute(
+        select(bundles.c.id).where(bundles.c.deleted_at.is_not(None), bundles.c.id.not_in(fresh),
+                                   bundles.c.id.not_in(select(bundle_uploads.c.bundle)))
+        .limit(limit)).scalars().all()
+
+
+def purge_bundles(tx: Connection, ids: Sequence[UUID]) -> Purged:
+    """Delete these bundles with their files, topics, and the jobs that worked on them."""
+    uploaded = tx.execute(select(bundles.c.id).where(bundles.c.id.in_(ids), bundles.c.job.is_(None))).scalars().all()
+    return Purged(_delete_bundles(tx, ids), uploaded)
+
+
+def _delete_bundles(tx: Connection, ids: Sequence[UUID]) -> Sequence[UUID]:
+    """The jobs that worked on them and may have stored something; they are gone too."""
+    tx.execute(select(bundles.c.id).where(bundles.c.id.in_(ids)).order_by(bundles.c.id).with_for_update())
+    workers = _started(tx, jobs.c.bundle.in_(ids))
+    contents = tx.execute(select(bundle_files.c.key).where(bundle_files.c.bundle.in_(ids)).distinct()).scalars().all()
+    indexes = tx.execute(delete(bundles).where(bundles.c.id.in_(ids)).returning(bundles.c.index_key)).scalars()
+    discard(tx, [key for key in indexes if key])
+    release(tx, contents)
+    return workers
+
+
+def _started(tx: Connection, which: ColumnElement[bool]) -> Sequence[UUID]:
+    return tx.execute(select(jobs.c.id).where(which, jobs.c.id.in_(
+        select(attempts.c.job).where(attempts.c.gate_passed_at.is_not(None))))).scalars().all()
+
+
+def purge_simulations(tx: Connection) -> int:
+    """Delete the simulations of which nothing else is left; how many."""
+    return tx.execute(delete(simulations).where(
+        simulations.c.deleted_at.is_not(None),
+        ~select(jobs.c.id).where(jobs.c.simulation == simulations.c.id).exists(),
+        ~select(events.c.id).where(events.c.simulation == simulations.c.id, events.c.number.is_(None)).exists()
+    )).rowcount
+
+
+# -- what has been kept for long enough -------------------------------------------------------------------------------
+
+def _over(since: ColumnElement[datetime], days: ColumnElement[int]) -> ColumnElement[bool]:
+    return since < NOW - func.make_interval(0, 0, 0, days)
+
+
+def due_simulations(tx: Connection, limit: int) -> Sequence[Row[Any]]:
+    """Ended simulations whose keep_days are over and below which no bundle is on hold: id, name, total, keep_days,
+    updated_at."""
+    held = (select(bundles.c.id).join(jobs, jobs.c.id == bundles.c.job)
+            .where(jobs.c.simulation == simulations.c.id, bundles.c.hold).exists())
+    return tx.execute(
+        select(simulations.c.id, simulations.c.name, simulations.c.total, simulations.c.keep_days,
+               simulations.c.updated_at)
+        .where(simulations.c.keep_days.is_not(None), simulations.c.deleted_at.is_(None),
+               simulations.c.state.in_(ENDED), _over(simulations.c.updated_at, simulations.c.keep_days), ~held)
+        .order_by(simulations.c.updated_at).limit(limit)).all()
+
+
+def weight(tx: Connection, simulation: UUID) -> Row[Any]:
+    """How many bundles a simulation has recorded that are still there, and their bytes: (count, size)."""
+    return tx.execute(select(func.count().label("bundles"), func.coalesce(func.sum(bundles.c.size), 0).label("size"))
+                      .join(jobs, jobs.c.id == bundles.c.job)
+                      .where(jobs.c.simulation == simulation, bundles.c.deleted_at.is_(None))).one()
+
+
+def due_bundles(tx: Connection, limit: int) -> Sequence[Row[Any]]:
+    """Bundles whose keep_days are over and that are not on hold: id, name, size, keep_days, created_at."""
+    return tx.execute(
+        select(bundles.c.id, bundles.c.name, bundles.c.size, bundles.c.keep_days, bundles.c.created_at)
+        .where(bundles.c.keep_days.is_not(None), bundles.c.deleted_at.is_(None), ~bundles.c.hold,
+               _over(bundles.c.created_at, bundles.c.keep_days))
+        .order_by(bundles.c.created_at).limit(limit)).all()
+
+
+def _expired(audit_days: int) -> dict[str, tuple[Table, ColumnElement[bool]]]:
+    return {"answers to an Idempotency-Key": (
+                idempotency_keys, idempotency_keys.c.created_at < NOW - IDEMPOTENCY_KEY_LIFE),
+            "audit": (audit, audit.c.at < NOW - timedelta(days=audit_days))}
+
+
+def count_expired(tx: Connection, audit_days: int) -> dict[str, int]:
+    """How many rows are too old: answers that were kept for an Idempotency-Key, and audit."""
+    return {name: tx.execute(select(func.count()).select_from(table).where(old)).scalar_one()
+            for name, (table, old) in _expired(audit_days).items()}
+
+
+def delete_expired(tx: Connection, audit_days: int, limit: int) -> dict[str, int]:
+    """Delete so many of each; how many there were."""
+    done = {}
+    for name, (table, old) in _expired(audit_days).items():
+        key = tuple_(*table.primary_key.columns)
+        some = select(*table.primary_key.columns).where(old).limit(limit)
+        done[name] = tx.execute(delete(table).where(key.in_(some))).rowcount
+    return done

@@ -1,0 +1,46 @@
+"""What the leading watcher does besides, while no hint comes: each chore a small step at a time, then it rests."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+
+from shared.domain.errors import Unavailable
+from workers.abandoned import forget_uploads
+from workers.doors import Doors
+from workers.garbage import delete_garbage
+from workers.retention import purge, retire
+
+log = logging.getLogger(__name__)
+
+DOWN_SECONDS = 60.0  # after a part of ours did not answer
+
+
+class Chores:
+    """Each does a step of its work and says whether that is all; then it rests for so many seconds."""
+
+    def __init__(self, doors: Doors, audit_keep_days: int) -> None:
+        self._doors = doors
+        self._rests: dict[Callable[[Doors], bool], float] = {
+            purge: 2.0, delete_garbage: 2.0, forget_uploads: 60.0,
+            partial(retire, audit_days=audit_keep_days): 300.0}
+        self._due = dict.fromkeys(self._rests, 0.0)
+
+    def step(self) -> bool:
+        """Do a step of each that is due; whether any has more to do at once."""
+        unfinished = [self._step(chore, rest) for chore, rest in self._rests.items()
+                      if monotonic() >= self._due[chore]]
+        return any(unfinished)
+
+    def _step(self, chore: Callable[[Doors], bool], rest: float) -> bool:
+        try:
+            goes_on = not chore(self._doors)
+        except Unavailable as error:  # which holds up nothing else
+            log.warning("a chore is left for later: %s", error)
+            goes_on, rest = False, DOWN_SECONDS
+        except Exception:  # nor may what is wrong with one thing stop the looking after all others
+            log.exception("a chore is left for later")
+            goes_on, rest = False, DOWN_SECONDS
+        if not goes_on:
+            self._due[chore] = monotonic() + rest
+        return goes_on

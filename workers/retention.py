@@ -1,0 +1,111 @@
+"""What has been kept for long enough goes, and the rows of what was deleted. Chores of the watcher, and a command:
+`python -m workers.retention [--dry-run]` does one round of all of it, or says what that would delete.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+from shared import logs
+from shared.domain.errors import Refused
+from shared.persistence import deletion
+from shared.persistence.garbage import discard
+from shared.settings import WorkerSettings, read
+from shared.storage import keys
+from workers.abandoned import forget_uploads
+from workers.doors import Doors, open_doors
+from workers.garbage import delete_garbage
+
+log = logging.getLogger(__name__)
+
+BATCH = 500  # rows that a transaction deletes, with all below them
+ROUND = 1000  # things that a round looks at
+SECONDS = 0.2
+
+
+def retire(doors: Doors, audit_days: int) -> bool:
+    """Delete what has been kept for its keep_days, and rows that nobody asks for any more; whether that is all."""
+    deadline = time.monotonic() + SECONDS
+    database, lifecycle = doors.connections.database, doors.connections.lifecycle
+    with database.single() as tx:
+        due: list[tuple[str, UUID, Callable[[UUID], None]]] = [
+            *(("simulation", row.id, lifecycle.delete_simulation) for row in deletion.due_simulations(tx, ROUND)),
+            *(("bundle", row.id, lifecycle.delete_bundle) for row in deletion.due_bundles(tx, ROUND))]
+    for kind, identity, delete in due:
+        try:
+            delete(identity)
+            log.info("%s %s has been kept for long enough and is deleted", kind, identity)
+        except Refused as refused:  # it is used at the moment, or somebody was faster
+            log.info("%s %s is left for later: %s", kind, identity, refused)
+        if time.monotonic() > deadline:
+            return False
+    with database.transaction() as tx:
+        return max(deletion.delete_expired(tx, audit_days, BATCH).values()) < BATCH
+
+
+def purge(doors: Doors) -> bool:
+    """Delete some rows of what was deleted; whether none is left that can go now."""
+    database = doors.connections.database
+    with database.single() as tx:
+        instances = deletion.hidden_instances(tx, BATCH)
+        bundles = [] if instances else deletion.hidden_bundles(tx, BATCH)
+    if instances:
+        _remove_folders(doors, frozenset(instances))
+    with database.transaction() as tx:
+        purged = deletion.purge_instances(tx, instances) if instances else deletion.purge_bundles(tx, bundles)
+        discard(tx, [*map(keys.job_prefix, purged.jobs), *map(keys.upload_prefix, purged.uploads)])
+        if not instances:
+            deletion.purge_simulations(tx)
+    return not instances and not bundles
+
+
+def _remove_folders(doors: Doors, jobs: frozenset[UUID]) -> None:
+    """What lies on this machine of them, kept because it did not arrive in object storage or not tidied away yet."""
+    for name in [name for name in doors.runtime.names() if name.job in jobs]:
+        doors.runtime.remove(name)
+
+
+def preview(doors: Doors, audit_days: int) -> Iterator[str]:
+    """A line for each thing that a round would delete, with why and how large it is."""
+    with doors.connections.database.snapshot() as tx:
+        for row in deletion.due_simulations(tx, ROUND):
+            below = deletion.weight(tx, row.id)
+            yield (f"simulation {row.id} {row.name!r}: ended {row.updated_at:%Y-%m-%d}, kept for {row.keep_days} days; "
+                   f"{row.total} instances, {below.bundles} bundles, {below.size} bytes")
+        for row in deletion.due_bundles(tx, ROUND):
+            yield (f"bundle {row.id} {row.name!r}: of {row.created_at:%Y-%m-%d}, kept for {row.keep_days} days; "
+                   f"{row.size} bytes")
+        for name, count in deletion.count_expired(tx, audit_days).items():
+            if count:
+                yield f"{name}: too old; {count} rows"
+
+
+def finish(doors: Doors, audit_days: int) -> None:
+    """A whole round: all that is due, its rows and its objects."""
+    retire(doors, audit_days)
+    for chore in (purge, forget_uploads, purge, delete_garbage):
+        while not chore(doors):
+            pass
+
+
+def main() -> None:
+    """Print what goes, and unless it is a dry run, delete it."""
+    parser = argparse.ArgumentParser(prog="python -m workers.retention", description=__doc__)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
+    is_dry = parser.parse_args().dry_run
+    settings = read(WorkerSettings)
+    logs.configure(settings.log_level)
+    doors = open_doors(settings, application="retention")
+    try:
+        for line in preview(doors, settings.audit_keep_days):
+            print(line)
+        if not is_dry:
+            finish(doors, settings.audit_keep_days)
+    finally:
+        doors.connections.close()
+
+
+if __name__ == "__main__":
+    main()
