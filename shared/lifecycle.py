@@ -77,12 +77,12 @@ class Lifecycle:
         with self._database.transaction() as tx:
             if idempotency is not None and (answer := claim_answer(tx, idempotency)):
                 return answer
-            hold_still(tx, submission.program.inputs)
             self._insert_simulation(tx, submission)
             self._insert_jobs(tx, submission)
             tx.execute(insert(events), {
                 "simulation": submission.id, "kind": "simulation", "owner": submission.owner,
                 "to_state": State.QUEUED, "actor": f"user:{submission.owner}"})
+            hold_still(tx, submission.program.inputs)  # last, for others wait for these
         self._after(())
         return None
 

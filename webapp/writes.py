@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared.domain.states import LIVE
+from shared.persistence.deletion import hold_still
 from shared.persistence.models import NOW, attempts, bundles, jobs, template_versions, templates, users
 
 
@@ -60,8 +61,9 @@ def add_version(tx: Connection, name: str, spec: dict[str, Any]) -> int | None:
 # -- bundles --------------------------------------------------------------------------------------------------------
 
 def change_bundle(tx: Connection, bundle: UUID, values: dict[str, Any]) -> None:
-    """Change labels, hold or keep_days of a bundle, unless it is deleted."""
-    tx.execute(update(bundles).where(bundles.c.id == bundle, bundles.c.deleted_at.is_(None)).values(values))
+    """Change labels, hold or keep_days of a bundle. NotFound when it is deleted meanwhile."""
+    hold_still(tx, [bundle])
+    tx.execute(update(bundles).where(bundles.c.id == bundle).values(values))
 
 
 # -- what recorders report ------------------------------------------------------------------------------------------

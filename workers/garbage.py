@@ -4,8 +4,9 @@ The row goes after the object, so whatever happens in between is done again, whi
 """
 
 import logging
-import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from shared.persistence import garbage
 from workers.doors import Doors
@@ -13,7 +14,8 @@ from workers.doors import Doors
 log = logging.getLogger(__name__)
 
 BATCH = 1000  # what S3 deletes at once
-SECONDS = 0.2  # for those that are looked into one by one
+PREFIXES = 50  # looked into at a time, for the watcher has other things to do,
+PARALLEL = 4  # so many at once
 
 
 def delete_garbage(doors: Doors) -> bool:
@@ -21,15 +23,14 @@ def delete_garbage(doors: Doors) -> bool:
     with doors.connections.database.single() as tx:
         waiting = garbage.oldest(tx, BATCH)
     keys = [key for key in waiting if not key.endswith("/")]
-    refused = _forget(doors, keys, _delete(doors, keys))
-    deadline = time.monotonic() + SECONDS
-    for prefix in (key for key in waiting if key.endswith("/")):
-        refused += _forget(doors, [prefix], [prefix] if _empty(doors, prefix) else [])
-        if time.monotonic() > deadline:
-            return False
-    if refused:
-        log.warning("object storage would not delete %d objects, such as %s", len(refused), refused[0])
-    return bool(refused) or len(waiting) < BATCH
+    prefixes = [key for key in waiting if key.endswith("/")][:PREFIXES]
+    refused = _delete(doors, keys)
+    if prefixes:
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            left = list(pool.map(partial(_empty, doors), prefixes))
+        refused += [prefix for prefix, stays in zip(prefixes, left, strict=True) if stays]
+    _forget(doors, [*keys, *prefixes], refused)
+    return bool(refused) or (len(waiting) < BATCH and len(keys) + len(prefixes) == len(waiting))
 
 
 def _delete(doors: Doors, keys: Sequence[str]) -> list[str]:
@@ -48,10 +49,11 @@ def _empty(doors: Doors, prefix: str) -> list[str]:
     return [key for start in range(0, len(keys), BATCH) for key in _delete(doors, keys[start:start + BATCH])]
 
 
-def _forget(doors: Doors, keys: Sequence[str], refused: list[str]) -> list[str]:
-    """Forget the keys but those refused, which wait behind all others; returns those."""
+def _forget(doors: Doors, keys: Sequence[str], refused: Sequence[str]) -> None:
+    """Forget the keys but those refused, which wait behind all others."""
     if keys:
         with doors.connections.database.transaction() as tx:
-            garbage.forget(tx, [key for key in keys if key not in refused])
+            garbage.forget(tx, list(set(keys) - set(refused)))
             garbage.postpone(tx, refused)
-    return refused
+    if refused:
+        log.warning("object storage would not delete %d objects, such as %s", len(refused), refused[0])

@@ -20,7 +20,7 @@ from workers.garbage import delete_garbage
 
 log = logging.getLogger(__name__)
 
-BATCH = 500  # rows that a transaction deletes, with all below them
+BATCH = 200  # rows that a transaction deletes, with all below them
 ROUND = 1000  # things that a round looks at
 SECONDS = 0.2
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 
 from shared.domain.errors import Conflict, IllegalTransition, NotFound
@@ -46,43 +46,56 @@ class Purged:
 
 # -- out of sight -------------------------------------------------------------------------------------------------
 
+def shown(table: Table) -> ColumnElement[bool]:
+    """Whether the rows of `table`, simulations or bundles, are to be seen: a bundle goes with its simulation."""
+    if table is not bundles:
+        return table.c.deleted_at.is_(None)
+    job, simulation = jobs.alias(), simulations.alias()
+    gone = (select(job.c.id).join(simulation, simulation.c.id == job.c.simulation)
+            .where(job.c.id == bundles.c.job, simulation.c.deleted_at.is_not(None)))
+    return and_(bundles.c.deleted_at.is_(None), ~gone.exists())
+
+
 def hold_still(tx: Connection, wanted: Iterable[UUID]) -> None:
-    """Let none of these bundles be deleted before the transaction, which begins to use them, ends. NotFound when one
-    has been."""
-    if ids := set(wanted):
-        there = tx.execute(select(bundles.c.id).where(bundles.c.id.in_(ids), bundles.c.deleted_at.is_(None))
-                           .order_by(bundles.c.id).with_for_update(read=True)).scalars().all()
-        if gone := ids - set(there):
-            raise NotFound(f"there is no bundle {min(gone)}")
+    """Let none of these bundles be deleted before the transaction, which begins to use or to keep them, ends. NotFound
+    when one has been."""
+    if not (ids := set(wanted)):
+        return
+    origins = select(jobs.c.simulation).join(bundles, bundles.c.job == jobs.c.id).where(bundles.c.id.in_(ids))
+    tx.execute(select(simulations.c.id).where(simulations.c.id.in_(origins)).order_by(simulations.c.id)
+               .with_for_update(read=True, key_share=True))
+    # Only a second statement sees what those have committed that were waited for.
+    there = tx.execute(select(bundles.c.id).where(bundles.c.id.in_(ids), shown(bundles)).order_by(bundles.c.id)
+                       .with_for_update(read=True, key_share=True)).scalars().all()
+    if gone := ids - set(there):
+        raise NotFound(f"there is no bundle {min(gone)}")
 
 
 def delete_simulation(tx: Connection, simulation: UUID) -> None:
-    """Hide a simulation, every instance of which has ended, and the bundles that it recorded. NotFound,
+    """Hide a simulation, every instance of which has ended, and with it the bundles that it recorded. NotFound,
     IllegalTransition, or Conflict naming the bundle that is on hold or in use."""
-    this = (simulations.c.id == simulation, simulations.c.deleted_at.is_(None))
-    if tx.execute(select(simulations.c.id).where(*this).with_for_update(key_share=True)).first() is None:
+    this = (simulations.c.id == simulation, shown(simulations))
+    if tx.execute(select(simulations.c.id).where(*this).with_for_update()).first() is None:
         raise NotFound(f"there is no simulation {simulation}")
     if tx.execute(select(jobs.c.id).where(jobs.c.simulation == simulation, _UNENDED).limit(1)).first():
         raise IllegalTransition(f"simulation {simulation} has not ended",
                                 remedy=f"cancel it with POST /simulations/{simulation}/cancel, or wait for its end")
     below = bundles.c.job.in_(select(jobs.c.id).where(jobs.c.simulation == simulation))
-    # Hidden first and looked at afterwards: whoever held one of them still has been waited for, and is seen.
-    tx.execute(update(bundles).where(below, bundles.c.deleted_at.is_(None), ~bundles.c.hold).values(deleted_at=NOW))
     _refuse_if_needed(tx, below)
     tx.execute(update(simulations).where(*this).values(deleted_at=NOW))
 
 
 def delete_bundle(tx: Connection, bundle: UUID) -> None:
     """Hide a bundle. NotFound, or Conflict when it is on hold or in use."""
-    this = (bundles.c.id == bundle, bundles.c.deleted_at.is_(None))
-    if tx.execute(select(bundles.c.id).where(*this).with_for_update(key_share=True)).first() is None:
+    this = (bundles.c.id == bundle, shown(bundles))
+    if tx.execute(select(bundles.c.id).where(*this).with_for_update()).first() is None:
         raise NotFound(f"there is no bundle {bundle}")
     _refuse_if_needed(tx, bundles.c.id == bundle)
     tx.execute(update(bundles).where(*this).values(deleted_at=NOW))
 
 
 def _refuse_if_needed(tx: Connection, which: ColumnElement[bool]) -> None:
-    if held := tx.execute(select(bundles.c.id).where(which, bundles.c.hold).limit(1)).scalar():
+    if held := tx.execute(select(bundles.c.id).where(which, bundles.c.hold, shown(bundles)).limit(1)).scalar():
         raise Conflict(f"bundle {held} is on hold", code="held",
                        remedy=f'release it with PATCH /bundles/{held} {{"hold": false}}')
     user = tx.execute(select(bundles.c.id, jobs.c.id.label("job"), jobs.c.kind)
@@ -174,11 +187,11 @@ def due_simulations(tx: Connection, limit: int) -> Sequence[Row[Any]]:
     """Ended simulations whose keep_days are over and below which no bundle is on hold: id, name, total, keep_days,
     updated_at."""
     held = (select(bundles.c.id).join(jobs, jobs.c.id == bundles.c.job)
-            .where(jobs.c.simulation == simulations.c.id, bundles.c.hold).exists())
+            .where(jobs.c.simulation == simulations.c.id, bundles.c.hold, bundles.c.deleted_at.is_(None)).exists())
     return tx.execute(
         select(simulations.c.id, simulations.c.name, simulations.c.total, simulations.c.keep_days,
                simulations.c.updated_at)
-        .where(simulations.c.keep_days.is_not(None), simulations.c.deleted_at.is_(None),
+        .where(simulations.c.keep_days.is_not(None), shown(simulations),
                simulations.c.state.in_(ENDED), _over(simulations.c.updated_at, simulations.c.keep_days), ~held)
         .order_by(simulations.c.updated_at).limit(limit)).all()
 
@@ -187,14 +200,14 @@ def weight(tx: Connection, simulation: UUID) -> Row[Any]:
     """How many bundles a simulation has recorded that are still there, and their bytes: (count, size)."""
     return tx.execute(select(func.count().label("bundles"), func.coalesce(func.sum(bundles.c.size), 0).label("size"))
                       .join(jobs, jobs.c.id == bundles.c.job)
-                      .where(jobs.c.simulation == simulation, bundles.c.deleted_at.is_(None))).one()
+                      .where(jobs.c.simulation == simulation, shown(bundles))).one()
 
 
 def due_bundles(tx: Connection, limit: int) -> Sequence[Row[Any]]:
     """Bundles whose keep_days are over and that are not on hold: id, name, size, keep_days, created_at."""
     return tx.execute(
         select(bundles.c.id, bundles.c.name, bundles.c.size, bundles.c.keep_days, bundles.c.created_at)
-        .where(bundles.c.keep_days.is_not(None), bundles.c.deleted_at.is_(None), ~bundles.c.hold,
+        .where(bundles.c.keep_days.is_not(None), shown(bundles), ~bundles.c.hold,
                _over(bundles.c.created_at, bundles.c.keep_days))
         .order_by(bundles.c.created_at).limit(limit)).all()
 

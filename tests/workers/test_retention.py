@@ -22,6 +22,7 @@ from shared.domain.states import Kind
 from shared.persistence import garbage as written
 from shared.persistence.bundles import StoredObject, hold
 from shared.persistence.database import Database
+from shared.persistence.deletion import hold_still
 from shared.persistence.models import NOW, audit, blobs, bundle_files, bundles, events, garbage, idempotency_keys
 from shared.storage import keys
 from shared.storage.store import Store
@@ -294,7 +295,7 @@ class Killed(BaseException):
 
 
 class Reaper:
-    """Kills at the n-th point: before and after each commit and each call of the store."""
+    """Kills at the n-th point: before and after each commit, and after each call of the store."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, yard: Yard) -> None:
         self.left = -1
@@ -313,7 +314,6 @@ class Reaper:
 
     def _around(self, deed: Callable[..., Any]) -> Callable[..., Any]:
         def deadly(*args: Any) -> Any:
-            self.pass_by()
             done = deed(*args)
             self.pass_by()
             return done
@@ -332,7 +332,7 @@ def test_whatever_dies_in_the_middle_it_goes_on_afterwards(yard: Yard, monkeypat
     other = yard.simulate(b"same")
     while not survived:
         point += 1
-        simulation, bundle = yard.simulate(b"same", b"own"), yard.ingested(b"same")
+        simulation, bundle = yard.simulate(b"same"), yard.ingested(b"own")
         upload = yard.upload()
         yard.lifecycle.delete_simulation(simulation)
         yard.lifecycle.delete_bundle(bundle)
@@ -474,6 +474,7 @@ def test_a_hold_and_a_deletion_at_once_leave_one_of_the_two(yard: Yard) -> None:
             return refused.code
 
     with yard.database.transaction() as tx:
+        hold_still(tx, [bundle])
         tx.execute(update(bundles).where(bundles.c.id == bundle).values(hold=True))
         thread, done = in_a_thread(delete)
         until(lambda: waits(yard.database))
@@ -504,42 +505,43 @@ def test_every_object_is_referred_to_or_garbage_whatever_is_done(yard: Yard) -> 
         def __init__(self) -> None:
             super().__init__()
             self.simulations: list[UUID] = []
-            self.bundles: set[UUID] = set()
+            self.bundles: list[UUID] = []
             self.held: set[UUID] = set()
 
         @rule(first=contents, second=contents, keep=st.sampled_from(["all", "failed"]), passed=st.booleans())
         def simulate(self, first: bytes, second: bytes, keep: str, passed: bool) -> None:
             self.simulations.append(yard.simulate(first, second, keep=keep, passed=passed))
-            self.bundles |= set(yard.bundles_of(self.simulations[-1]))
+            self.bundles += yard.bundles_of(self.simulations[-1])
 
         @rule(content=contents)
         def ingest(self, content: bytes) -> None:
-            self.bundles.add(yard.ingested(content))
+            self.bundles.append(yard.ingested(content))
 
         @precondition(lambda self: self.bundles)
         @rule(data=st.data(), is_held=st.booleans())
         def hold(self, data: st.DataObject, is_held: bool) -> None:
-            bundle = data.draw(st.sampled_from(sorted(self.bundles)))
+            bundle = data.draw(st.sampled_from(self.bundles))
             yard.change(bundle, hold=is_held)
             (self.held.add if is_held else self.held.discard)(bundle)
 
         @precondition(lambda self: self.bundles)
         @rule(data=st.data())
         def delete_bundle(self, data: st.DataObject) -> None:
-            bundle = data.draw(st.sampled_from(sorted(self.bundles)))
+            bundle = data.draw(st.sampled_from(self.bundles))
             try:
                 yard.lifecycle.delete_bundle(bundle)
             except Conflict:
                 assert bundle in self.held
             else:
                 assert bundle not in self.held
-                self.bundles.discard(bundle)
+                self.bundles.remove(bundle)
 
         @precondition(lambda self: self.simulations)
         @rule(data=st.data())
         def delete_simulation(self, data: st.DataObject) -> None:
             simulation = data.draw(st.sampled_from(self.simulations))
-            below = set(yard.bundles_of(simulation)) & self.bundles
+            below = set(yard.bundles_of(simulation))
+            assert below <= set(self.bundles)
             try:
                 yard.lifecycle.delete_simulation(simulation)
             except Conflict:
@@ -547,7 +549,7 @@ def test_every_object_is_referred_to_or_garbage_whatever_is_done(yard: Yard) -> 
             else:
                 assert not below & self.held
                 self.simulations.remove(simulation)
-                self.bundles -= below
+                self.bundles = [bundle for bundle in self.bundles if bundle not in below]
 
         @rule(step=st.sampled_from([retention.purge, delete_garbage]))
         def sweep(self, step: Callable[[Any], bool]) -> None:
@@ -566,13 +568,12 @@ def test_every_object_is_referred_to_or_garbage_whatever_is_done(yard: Yard) -> 
         def teardown(self) -> None:
             for bundle in self.held:
                 yard.change(bundle, hold=False)
-            for simulation in self.simulations:
-                yard.lifecycle.delete_simulation(simulation)
-                self.bundles -= set(yard.bundles_of(simulation))
             for bundle in self.bundles:
                 yard.lifecycle.delete_bundle(bundle)
+            for simulation in self.simulations:
+                yard.lifecycle.delete_simulation(simulation)
             yard.sweep()
             assert (yard.objects(), yard.rows()) == (set(), {})
 
     run_state_machine_as_test(Life, settings=settings(  # type: ignore[no-untyped-call]
-        max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)))
+        max_examples=5, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)))

@@ -14,6 +14,7 @@ from shared.domain.moves import Submission
 from shared.domain.specs import Program, Record
 from shared.domain.states import State
 from shared.persistence.database import Database
+from shared.persistence.deletion import shown
 from shared.persistence.models import (
     NOW,
     attempts,
@@ -99,8 +100,9 @@ class Yard(Workshop, Shelf):
 
     def bundles_of(self, simulation: UUID) -> Sequence[UUID]:
         with self.database.transaction() as tx:
-            return tx.execute(select(bundles.c.id).join(jobs, jobs.c.id == bundles.c.job)
-                              .where(jobs.c.simulation == simulation).order_by(jobs.c.index)).scalars().all()
+            return tx.execute(
+                select(bundles.c.id).join(jobs, jobs.c.id == bundles.c.job)
+                .where(shown(bundles), jobs.c.simulation == simulation).order_by(jobs.c.index)).scalars().all()
 
     def change(self, bundle: UUID, **values: Any) -> None:
         with self.database.transaction() as tx:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, Table, and_, or_, tuple_
 
+from shared.persistence.deletion import shown
 from webapp.problems import BadRequest
 
 DEFAULT_LIMIT = 50
@@ -61,5 +62,6 @@ def decode(cursor: str, read: Callable[..., Any]) -> Any:
 
 def visible(table: Table, viewer: UUID | BindParameter[Any] | None) -> ColumnElement[bool]:
     """Whether the viewer may see the rows of `table`, which has an owner and a visibility, and may be deleted."""
-    there = table.c.deleted_at.is_(None)
-    return there if viewer is None else and_(there, or_(table.c.visibility == "team", table.c.owner == viewer))
+    if viewer is None:
+        return shown(table)
+    return and_(shown(table), or_(table.c.visibility == "team", table.c.owner == viewer))
