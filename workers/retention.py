@@ -4,12 +4,16 @@
 
 import argparse
 import logging
+import math
+import random
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from uuid import UUID
 
 from shared import logs
-from shared.domain.errors import Refused
+from shared.domain.errors import Refused, Unavailable
 from shared.persistence import deletion
 from shared.persistence.garbage import discard
 from shared.settings import WorkerSettings, read
@@ -25,23 +29,30 @@ ROUND = 1000  # things that a round looks at
 SECONDS = 0.2
 
 
-def retire(doors: Doors, audit_days: int) -> bool:
-    """Delete what has been kept for its keep_days, and rows that nobody asks for any more; whether that is all."""
-    deadline = time.monotonic() + SECONDS
-    database, lifecycle = doors.connections.database, doors.connections.lifecycle
-    with database.single() as tx:
-        due: list[tuple[str, UUID, Callable[[UUID], None]]] = [
-            *(("simulation", row.id, lifecycle.delete_simulation) for row in deletion.due_simulations(tx, ROUND)),
-            *(("bundle", row.id, lifecycle.delete_bundle) for row in deletion.due_bundles(tx, ROUND))]
-    for kind, identity, delete in due:
+def retire(doors: Doors, *, seconds: float = SECONDS) -> bool:
+    """Delete what has been kept for its keep_days; whether that is all that can go now."""
+    deadline, deleted = time.monotonic() + seconds, 0
+    lifecycle = doors.connections.lifecycle
+    with doors.connections.database.single() as tx:
+        due: list[tuple[Callable[[UUID], None], str, UUID]] = [
+            *((lifecycle.delete_simulation, "simulation", row.id) for row in deletion.due_simulations(tx, ROUND)),
+            *((lifecycle.delete_bundle, "bundle", row.id) for row in deletion.due_bundles(tx, ROUND))]
+    random.shuffle(due)  # so that those which are used at the moment do not stand before all others
+    for delete, kind, identity in due:
         try:
             delete(identity)
+            deleted += 1
             log.info("%s %s has been kept for long enough and is deleted", kind, identity)
         except Refused as refused:  # it is used at the moment, or somebody was faster
             log.info("%s %s is left for later: %s", kind, identity, refused)
         if time.monotonic() > deadline:
-            return False
-    with database.transaction() as tx:
+            return not deleted
+    return True
+
+
+def expire(doors: Doors, audit_days: int) -> bool:
+    """Delete some rows that are of no use any more by their age alone; whether that is all."""
+    with doors.connections.database.transaction() as tx:
         return max(deletion.delete_expired(tx, audit_days, BATCH).values()) < BATCH
 
 
@@ -84,14 +95,14 @@ def preview(doors: Doors, audit_days: int) -> Iterator[str]:
 
 def finish(doors: Doors, audit_days: int) -> None:
     """A whole round: all that is due, its rows and its objects."""
-    retire(doors, audit_days)
-    for chore in (purge, forget_uploads, purge, delete_garbage):
+    retire(doors, seconds=math.inf)
+    for chore in (partial(expire, audit_days=audit_days), purge, forget_uploads, purge, delete_garbage):
         while not chore(doors):
             pass
 
 
 def main() -> None:
-    """Print what goes, and unless it is a dry run, delete it."""
+    """Print what goes, and unless it is a dry run, delete it. Exit code 1 when a part of ours does not answer."""
     parser = argparse.ArgumentParser(prog="python -m workers.retention", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
     is_dry = parser.parse_args().dry_run
@@ -103,6 +114,8 @@ def main() -> None:
             print(line)
         if not is_dry:
             finish(doors, settings.audit_keep_days)
+    except Unavailable as error:
+        sys.exit(f"{error}; what is left goes with the next round")
     finally:
         doors.connections.close()
 

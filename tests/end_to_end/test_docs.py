@@ -10,7 +10,7 @@ import pytest
 from tests.stack import Stack
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/bundles.md")}
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/bundles.md", "docs/retention.md")}
 
 
 def blocks(language: str, mark: str, page: str = "README.md") -> list[str]:
@@ -45,6 +45,16 @@ def test_the_commands_about_bundles_work_from_top_to_bottom(stack: Stack, tmp_pa
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert int((tmp_path / "frames.txt").read_text().count("event: frame")) > 50
     assert (tmp_path / "second.mcap").read_bytes().endswith(b"\x89MCAP0\r\n")
+
+
+def test_the_commands_about_retention_work_from_top_to_bottom(stack: Stack, tmp_path: Path) -> None:
+    token = stack.http.headers["Authorization"].removeprefix("Bearer ")
+    setting = f"set -euo pipefail\nSIMYARD_URL={stack.ready['url']} TOKEN={token} SIMYARD_DATA={stack.data}\n"
+    done = subprocess.run(["bash", "-c", setting + "\n".join(blocks("sh", "tested", "docs/retention.md"))],
+                          cwd=tmp_path, check=False, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    for said in ('"code": "held"', '"code": "not_found"', '"incident": "17"'):
+        assert said in done.stdout
 
 
 def test_bringing_ones_own_simulator_takes_ten_lines_or_so() -> None:

@@ -33,6 +33,7 @@ from workers import retention
 from workers.chores import Chores
 from workers.garbage import delete_garbage
 from workers.runtimes.base import Name, Observation, Seen
+from workers.watcher import Watcher
 
 
 @pytest.fixture
@@ -286,6 +287,26 @@ def test_the_command_says_what_would_go_and_then_deletes_it(
     assert len(yard.bundles_of(simulation)) == 1
     assert run() == [line]
     assert (yard.objects(), yard.rows()) == (set(), {})
+
+
+def test_the_leading_watcher_does_all_of_it_by_itself(yard: Yard) -> None:
+    yard.lifecycle.delete_simulation(yard.simulate(b"a"))
+    yard.simulate(b"b", keep_days=1)
+    yard.age(2)
+    watcher = Watcher(yard.doors)
+    until(lambda: watcher.step() or not (yard.objects() or yard.rows().keys() - {"leases"}))
+
+
+def test_what_is_wrong_with_one_thing_stops_neither_the_other_chores_nor_the_watcher(
+        yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("something nobody thought of")
+
+    with yard.database.transaction() as tx:
+        written.discard(tx, ["a"])
+    monkeypatch.setattr("shared.persistence.deletion.hidden_instances", fail)
+    Watcher(yard.doors).step()
+    assert yard.rows().keys() == {"leases"}
 
 
 # -- whatever dies ----------------------------------------------------------------------------------------------------
