@@ -104,6 +104,10 @@ class Yard(Workshop, Shelf):
                 select(bundles.c.id).join(jobs, jobs.c.id == bundles.c.job)
                 .where(shown(bundles), jobs.c.simulation == simulation).order_by(jobs.c.index)).scalars().all()
 
+    def row(self, bundle: UUID) -> Any:
+        with self.database.transaction() as tx:
+            return tx.execute(select(bundles).where(bundles.c.id == bundle)).one()
+
     def change(self, bundle: UUID, **values: Any) -> None:
         with self.database.transaction() as tx:
             tx.execute(update(bundles).where(bundles.c.id == bundle).values(values))
