@@ -117,12 +117,12 @@ def _refuse_if_needed(tx: Connection, which: ColumnElement[bool]) -> None:
 def hidden_instances(tx: Connection, limit: int) -> Sequence[UUID]:
     """Instances of deleted simulations. Those with an event that has no number yet are left: numbers are dense."""
     fresh = select(events.c.job).where(events.c.number.is_(None), events.c.job.is_not(None))
-    shown = select(bundles.c.job).join(jobs, jobs.c.bundle == bundles.c.id).where(
+    played = select(bundles.c.job).join(jobs, jobs.c.bundle == bundles.c.id).where(
         jobs.c.id.in_(fresh), bundles.c.job.is_not(None))
     return tx.execute(
         select(jobs.c.id).join(simulations, simulations.c.id == jobs.c.simulation)
         .where(simulations.c.deleted_at.is_not(None), jobs.c.state.in_(ENDED), jobs.c.id.not_in(fresh),
-               jobs.c.id.not_in(shown)).limit(limit)).scalars().all()
+               jobs.c.id.not_in(played)).limit(limit)).scalars().all()
 
 
 def purge_instances(tx: Connection, ids: Sequence[UUID]) -> Purged:
