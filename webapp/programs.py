@@ -10,26 +10,40 @@ from shared.settings import WebSettings
 
 def make_program(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Program:
     """The template with the submission's overrides and every default stated. InvalidSpec naming what is too much."""
+    command = command_of(spec, template)
+    check_ceilings(spec, template, settings)
+    return Program(command=command, inputs=tuple(spec.inputs), env=template.env | spec.env,
+                   resources=_resources(template, settings), limits=_limits(spec, template, settings),
+                   stop=template.stop, record=template.record, retry=template.retry)
+
+
+def command_of(spec: SimulationSpec, template: TemplateSpec) -> tuple[str, ...]:
+    """The command that is to run. InvalidSpec when it is an image."""
     if spec.image is not None or template.image is not None or template.command is None:
         raise _cannot_run_image(spec)
-    overrides = {name: value for name, value in spec.limits.model_dump().items() if value is not None}
-    limits = template.limits.model_copy(update=overrides)
-    if limits.run_seconds is None:
-        limits = limits.model_copy(update={"run_seconds": settings.execution_timeout_seconds})
-    resources = template.resources
-    if resources.memory_mb is None:
-        resources = resources.model_copy(update={"memory_mb": settings.execution_memory_limit_mb})
-    _check_ceilings(limits, resources, settings)
-    return Program(command=template.command, inputs=tuple(spec.inputs), env=template.env | spec.env,
-                   resources=resources, limits=limits, stop=template.stop, record=template.record,
-                   retry=template.retry)
+    return template.command
 
 
-def _check_ceilings(limits: Limits, resources: Resources, settings: WebSettings) -> None:
-    errors = list(_too_much(limits, resources, settings))
+def check_ceilings(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> None:
+    """InvalidSpec naming what is too much."""
+    errors = list(_too_much(_limits(spec, template, settings), _resources(template, settings), settings))
     if errors:
         raise InvalidSpec("more than this deployment allows", code="over_the_ceiling", errors=errors,
                           remedy="ask for less, or the operator for a higher ceiling")
+
+
+def _limits(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Limits:
+    overrides = {name: value for name, value in spec.limits.model_dump().items() if value is not None}
+    limits = template.limits.model_copy(update=overrides)
+    if limits.run_seconds is None:
+        return limits.model_copy(update={"run_seconds": settings.execution_timeout_seconds})
+    return limits
+
+
+def _resources(template: TemplateSpec, settings: WebSettings) -> Resources:
+    if template.resources.memory_mb is None:
+        return template.resources.model_copy(update={"memory_mb": settings.execution_memory_limit_mb})
+    return template.resources
 
 
 def _too_much(limits: Limits, resources: Resources, settings: WebSettings) -> Iterator[FieldError]:

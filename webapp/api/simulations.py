@@ -11,21 +11,33 @@ from shared.domain.specs import SimulationSpec
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.instances import InstanceList, InstanceQuery
-from webapp.api.schemas.simulations import Accepted, Simulation, SimulationList, SimulationQuery, Status
+from webapp.api.schemas.simulations import (
+    Accepted,
+    DryRun,
+    Simulation,
+    SimulationList,
+    SimulationQuery,
+    Status,
+    SubmitQuery,
+)
 from webapp.auth.permissions import caller, needs
 from webapp.idempotency import key_of_request
 from webapp.parts import parts
 from webapp.queries import instances as instance_queries
 from webapp.queries import simulations as queries
-from webapp.submissions import links, submit
+from webapp.submissions import links, submit, try_out
 
 api = Resource("simulations", "Submissions: a template, the space of its parameters, and how it went")
 
 
-@api.post("/simulations", responses={202: Accepted, 409: PROBLEM, 413: PROBLEM})
+@api.post("/simulations", responses={202: Accepted, 200: DryRun, 409: PROBLEM, 413: PROBLEM})
 @needs("operator")
-def submit_simulation(body: SimulationSpec) -> Response:
-    """Submit a simulation: one instance for each set of parameters and repeat."""
+def submit_simulation(body: SimulationSpec, query: SubmitQuery) -> Response:
+    """Submit a simulation: one instance for each set of parameters and repeat.
+
+    With dry_run nothing is made and no Idempotency-Key used: the answer shows the instances, or all that is wrong."""
+    if query.dry_run:
+        return answer(try_out(parts(), body, caller().id, caller().viewer))
     key = key_of_request(caller().id, body)
     status, made = submit(parts(), body, caller().id, caller().viewer, key)
     return answer(made, status, {"Location": made["links"]["self"]})

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from shared.domain.states import State
-from webapp.api.schemas.base import Output, PageQuery
+from webapp.api.schemas.base import FieldProblem, Output, PageQuery, Query
 from webapp.queries.simulations import Filter
 
 Phase = Literal["waiting", "running", "completed"]
@@ -54,6 +54,7 @@ class Links(Output):
     self: str
     status: str
     instances: str
+    results: str
     events: str
 
 
@@ -68,6 +69,31 @@ class Accepted(Output):
     seed: int
     total: int
     links: Links
+
+
+class SubmitQuery(Query):
+    """Whether to submit in earnest."""
+
+    dry_run: bool = Field(False, description="say what would come of it, and write nothing")
+
+
+class Point(Output):
+    """What one instance would run with."""
+
+    index: int
+    parameters: dict[str, Any]
+    seed: int
+
+
+class DryRun(Output):
+    """What would come of a submission."""
+
+    dry_run: Literal[True]
+    accepted: bool
+    total: int | None = Field(description="how many instances; null when that cannot be known")
+    seed: int
+    points: list[Point] = Field(description="of the first 20 instances")
+    refused: list[FieldProblem] = Field(description="every reason why it would be refused")
 
 
 class Verdicts(Output):
