@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask import Flask
@@ -95,7 +96,17 @@ SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "a limit over the ceiling": ({"limits": {"run_seconds": 1000}}, "limits.run_seconds"),
     "a seed out of range": ({"seed": 2**31}, "seed"),
     "a negative seed": ({"seed": -1}, "seed"),
-    "an unknown method": ({"method": "random"}, "method"),
+    "an unknown method": ({"method": "sobol"}, "method"),
+    "random without samples": ({"method": "random"}, "samples"),
+    "a hypercube without samples": ({"method": "latin_hypercube", "samples": None}, "samples"),
+    "a grid with samples": ({"samples": 3}, "samples"),
+    "a list with samples": ({"method": "list", "points": [{}], "samples": 3}, "samples"),
+    "no samples": ({"method": "random", "samples": 0}, "samples"),
+    "true samples": ({"method": "random", "samples": True}, "samples"),
+    "samples over the ceiling": ({"method": "random", "samples": 501, "repeats": 2}, "samples"),
+    "no choices": ({"method": "random", "samples": 3, "parameters": {"speed": []}}, "parameters.speed"),
+    "one outside drawn": ({"method": "random", "samples": 9, "parameters": {"speed": {"uniform": [3, 4]}}},
+                          "parameters.speed"),
     "points without list": ({"points": [{}]}, "body"),
     "list without points": ({"method": "list"}, "body"),
     "no points": ({"method": "list", "points": []}, "points"),
@@ -171,6 +182,8 @@ def test_each_wrong_field_of_a_template_is_named(web: Web, operator: User) -> No
 
 QUERIES: dict[str, tuple[int, str]] = {
     "/simulations?limit=0": (422, "limit"),
+    f"/simulations/{uuid4()}/results?format=xlsx": (422, "format"),
+    f"/simulations/{uuid4()}/results?limit=1": (422, "limit"),
     "/simulations?limit=201": (422, "limit"),
     "/simulations?limit=ten": (422, "limit"),
     "/simulations?limit=1&limit=2": (422, "limit"),
@@ -209,13 +222,6 @@ def test_a_cursor_that_is_none_of_ours_is_400(operator: User) -> None:
                 problem(response, 422, "invalid")
             elif (cursor, path.endswith("/instances") and path != "/instances") != ("WzBd", True):
                 problem(response, 400, "bad_cursor")
-
-
-def test_dry_run_is_not_ignored_before_it_exists(web: Web, operator: User) -> None:
-    template, before = operator.template(), count(web)
-    told = operator.post("/simulations?dry_run=true", {"template": template}, status=422)
-    assert told["errors"][0]["field"] == "dry_run"
-    assert count(web)[0] == before[0]
 
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), [

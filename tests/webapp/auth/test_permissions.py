@@ -35,6 +35,7 @@ ROUTES = {
     "GET /api/v1/simulations/<uuid:id>": VIEWER,
     "GET /api/v1/simulations/<uuid:id>/status": VIEWER,
     "GET /api/v1/simulations/<uuid:id>/instances": VIEWER,
+    "GET /api/v1/simulations/<uuid:id>/results": VIEWER,
     "GET /api/v1/simulations/<uuid:id>/events": VIEWER,
     "POST /api/v1/simulations/<uuid:id>/cancel": OPERATOR,
     "GET /api/v1/instances": VIEWER,
@@ -109,8 +110,8 @@ def test_other_methods_open_nothing(web: Web, viewer: User) -> None:
         assert response.status_code == status, method
 
 
-THINGS = ["/simulations/{s}", "/simulations/{s}/status", "/simulations/{s}/instances", "/simulations/{s}/events",
-          "/instances/{j}", "/instances/{j}/logs"]
+THINGS = ["/simulations/{s}", "/simulations/{s}/status", "/simulations/{s}/instances", "/simulations/{s}/results",
+          "/simulations/{s}/results?format=csv", "/simulations/{s}/events", "/instances/{j}", "/instances/{j}/logs"]
 
 
 def test_what_is_private_is_as_good_as_missing_to_others(web: Web) -> None:
