@@ -4,6 +4,7 @@ The same submission with the same seed gives the same sets and seeds, byte for b
 
 import decimal
 import itertools
+import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ R = TypeVar("R")
 FORMS = ("grid", "range", *DISTRIBUTIONS, "value")
 DRAWN = tuple(DISTRIBUTIONS.values())
 SEEDS = 2**31
+MAX_BYTES = 1 << 26  # of all sets of a simulation, which are written by one statement
 STRIDE = 0x9E3779B1 % SEEDS  # odd, so that a walk over 2^31 in steps of it meets every number once
 
 
@@ -47,7 +49,7 @@ class Malformed(InvalidSpec):
 
 def expand(spec: SimulationSpec, schema: ParameterSchema, ceiling: int) -> Sets:
     """(parameters, seed) of every instance, by index, with the schema's defaults. InvalidSpec when a value is
-    malformed, TooManyInstances before any is made. `spec` states its seed.
+    malformed or all are too large together, TooManyInstances before any is made. `spec` states its seed.
 
     In grid and list a distribution is drawn for each instance; in random and latin_hypercube a point is drawn once, and
     its repeats differ by their seeds alone."""
@@ -58,7 +60,23 @@ def expand(spec: SimulationSpec, schema: ParameterSchema, ceiling: int) -> Sets:
             for parameters in itertools.repeat(schema.fill(point), spec.repeats)]
     if any(isinstance(value, DRAWN) for value in (sets[0] if sets else {}).values()) or spec.points:
         sets = _draw(sets, spec.seed)
+    _check_size(sets, spec, schema)
     return list(zip(sets, _seeds(spec.seed, count), strict=True))
+
+
+def _check_size(sets: Sequence[dict[str, Any]], spec: SimulationSpec, schema: ParameterSchema) -> None:
+    """InvalidSpec when the sets as JSON have more than MAX_BYTES together. Counted only where that may be."""
+    if len(sets) * len(json.dumps([spec.parameters, spec.points, schema.defaults])) <= MAX_BYTES:
+        return
+    size = total = 0
+    for place, each in enumerate(sets):
+        if place == 0 or each is not sets[place - 1]:
+            size = len(json.dumps(each))
+        total += size
+        if total > MAX_BYTES:
+            message = f"the parameters of all {len(sets)} instances are more than {MAX_BYTES >> 20} MiB together"
+            raise InvalidSpec(message, code="sets_too_large", errors=[FieldError("parameters", message)],
+                              remedy="keep what is large in the template or in a bundle of inputs, or split the sweep")
 
 
 def check_sets(sets: Sets, schema: ParameterSchema) -> None:

@@ -145,6 +145,22 @@ def test_a_sweep_over_the_ceiling_is_refused_before_it_is_made() -> None:
         sets(ceiling=5, parameters={"a": {"grid": [1, 2, 3]}}, repeats=2)
 
 
+@pytest.mark.parametrize("fields", [
+    {"parameters": {"a": "x" * 1000}, "repeats": 100_000},
+    {"parameters": {"a": "x" * 1_000_000, "b": {"range": [1, 100, 1]}}},
+    {"method": "random", "samples": 100_000, "parameters": {"a": ["x" * 1000, "y" * 1000], "b": {"normal": [0, 1]}}},
+])
+def test_sets_that_are_too_large_together_are_refused(fields: dict[str, Any]) -> None:
+    error = refused(**fields)
+    assert (error.code, error.errors[0].field) == ("sets_too_large", "parameters")
+    assert "64 MiB" in error.detail
+
+
+def test_a_long_axis_is_as_large_as_its_values_are() -> None:
+    values = [f"{number:010}" for number in range(50_000)]
+    assert len(sets(parameters={"a": {"grid": values}})) == 50_000
+
+
 def test_defaults_fill_what_is_missing() -> None:
     assert sets(ROBOT, parameters={"goals": 2}) == [{"goals": 2, "max_speed": 0.6, "world": "open"}]
 
