@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-LEAST = 2.0**-54  # stands for a fraction of 0, which no normal number belongs to
+LEAST = 2.0**-54  # stands for fractions below it, for no normal number belongs to 0
 _LN2 = 0.6931471805599453
-# As many terms of the series as a float shows: of e^x for |x| < 0.35, of artanh(x) for |x| < 0.18.
-_EXP_TERMS = tuple(range(14, 0, -1))
+# As many terms of the series as a float shows: of (e^x - 1) / x for |x| < 0.044, of artanh(x) / x for |x| < 0.18.
+_EXP_TERMS = (1 / 40320, 1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0)
 _ARTANH_TERMS = tuple(1.0 / odd for odd in range(25, 0, -2))
+_ROOTS = (1.0, 1.0905077326652577, 1.189207115002721, 1.2968395546510096,
+          1.4142135623730951, 1.5422108254079407, 1.681792830507429, 1.8340080864093424)  # 2^(n/8)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class Normal:
 
     def at(self, fraction: float) -> float:
         """The number below which this fraction of all lies; those of 0 and 1 are as far out as any is drawn."""
-        return self.mean + self.standard_deviation * _standard_normal(min(max(fraction, LEAST), 1 - 2 * LEAST))
+        if not LEAST <= fraction < 1:
+            fraction = LEAST if fraction < LEAST else 1 - 2 * LEAST
+        return self.mean + self.standard_deviation * _standard_normal(fraction)
 
 
 Distribution = Uniform | LogUniform | Normal
@@ -96,13 +100,11 @@ def _ln(value: float) -> float:
 
 
 def _exp(power: float) -> float:
-    """e^power, by e^power = 2^n e^rest."""
-    doublings = round(power / _LN2)
-    rest = power - doublings * _LN2
-    total = 1.0
-    for term in _EXP_TERMS:
-        total = 1.0 + total * rest / term
-    return math.ldexp(total, doublings)
+    """e^power, by e^power = 2^(n/8) e^rest."""
+    eighths = round(power * 8 / _LN2)
+    rest = power - eighths * (_LN2 / 8)
+    doublings, root = divmod(eighths, 8)
+    return math.ldexp(_ROOTS[root] * (1.0 + rest * _value(_EXP_TERMS, rest)), doublings)
 
 
 # Wichura (1988), algorithm AS 241, to 16 digits: numerators and denominators of three quotients of polynomials, for the
@@ -131,16 +133,14 @@ def _standard_normal(fraction: float) -> float:
     """The number below which this fraction of the standard normal distribution lies; 0 < fraction < 1."""
     off = fraction - 0.5
     if abs(off) <= 0.425:
-        return off * _quotient(_MIDDLE, 0.180625 - off * off)
+        near = 0.180625 - off * off
+        return off * _value(_MIDDLE[0], near) / _value(_MIDDLE[1], near)
     far = math.sqrt(-_ln(fraction if off < 0 else 1 - fraction))
-    out = _quotient(_SLOPES, far - 1.6) if far <= 5 else _quotient(_TAILS, far - 5)
+    (above, below), start = (_SLOPES, 1.6) if far <= 5 else (_TAILS, 5.0)
+    out = _value(above, far - start) / _value(below, far - start)
     return -out if off < 0 else out
 
 
-def _quotient(polynomials: tuple[tuple[float, ...], tuple[float, ...]], at: float) -> float:
-    return _value(polynomials[0], at) / _value(polynomials[1], at)
-
-
 def _value(polynomial: tuple[float, ...], at: float) -> float:
-    a, b, c, d, e, f, g, h = polynomial  # written out, for it is done twice for each number drawn
+    a, b, c, d, e, f, g, h = polynomial  # written out, for it is done once or twice for each number drawn
     return ((((((a * at + b) * at + c) * at + d) * at + e) * at + f) * at + g) * at + h
