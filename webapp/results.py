@@ -44,17 +44,13 @@ def as_csv(database: Database, head: Head) -> Iterator[str]:
 
 
 def _batches(database: Database, head: Head) -> Iterator[list[dict[str, Any]]]:
-    last, seen = -1, 0
-    while True:
+    for first in range(0, head.total, queries.BATCH):
         with database.single() as tx:
-            batch = queries.batch(tx, head.id, last)
-        if not batch:
-            break
-        last, seen = batch[-1]["index"], seen + len(batch)
+            batch = queries.batch(tx, head.id, first)
+        if len(batch) != min(queries.BATCH, head.total - first):
+            raise Unavailable(f"instances of simulation {head.id} are missing from index {first} on: "
+                              "it is being deleted", code="results_changed")
         yield batch
-    if seen != head.total:
-        raise Unavailable(f"of {head.total} instances of simulation {head.id}, {seen} are left: it is being deleted",
-                          code="results_changed")
 
 
 def _cells(item: dict[str, Any], named: dict[str, list[str]]) -> list[Any]:

@@ -20,8 +20,10 @@ _HEAD = select(simulations.c.id, simulations.c.name, simulations.c.total,
                simulations.c.spec["parameter_order"].label("order"))
 _BATCH = (select(jobs.c.index, jobs.c.id, jobs.c.state, jobs.c.outcome, jobs.c.passed, jobs.c.attempt, jobs.c.exit_code,
                  jobs.c.seed, jobs.c.parameters, jobs.c.metrics, jobs.c.started_at, jobs.c.ended_at, _BUNDLES)
-          .where(jobs.c.simulation == bindparam("simulation"), jobs.c.index > bindparam("after"))
-          .order_by(jobs.c.index).limit(BATCH))
+          .where(jobs.c.simulation == bindparam("simulation"),
+                 # Not a limit: with that a planner that knows little of the table sorts all that is left, each time.
+                 jobs.c.index.between(bindparam("first"), bindparam("last")))
+          .order_by(jobs.c.index))
 _NAMES = text("""
     SELECT 'parameters' AS part, name FROM jobs, jsonb_object_keys(parameters) AS name WHERE simulation = :simulation
     UNION
@@ -61,9 +63,10 @@ def names(tx: Connection, of: Head) -> Names:
     return Names(submitted + sorted(parameters.difference(submitted)), sorted(metrics))
 
 
-def batch(tx: Connection, simulation: UUID, after: int) -> list[dict[str, Any]]:
-    """The next instances behind the one of index `after`, as many as BATCH; none behind the last."""
-    return [_result(row) for row in tx.execute(_BATCH, {"simulation": simulation, "after": after})]
+def batch(tx: Connection, simulation: UUID, first: int) -> list[dict[str, Any]]:
+    """The instances of index `first` on, by index, as many as BATCH."""
+    return [_result(row) for row in
+            tx.execute(_BATCH, {"simulation": simulation, "first": first, "last": first + BATCH - 1})]
 
 
 def _result(row: Row[Any]) -> dict[str, Any]:

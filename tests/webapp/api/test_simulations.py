@@ -25,7 +25,7 @@ def test_a_submission_is_accepted_and_told_where_to_go_on(web: Web, operator: Us
     assert (body["name"], body["state"], body["phase"], body["seed"], body["total"]) \
         == ("night run", "QUEUED", "waiting", 7, 16)
     assert body["template"] == {"name": template, "version": 1}
-    for link in ("self", "status", "instances"):
+    for link in ("self", "status", "instances", "results"):
         operator.get(body["links"][link])
     with web.database.transaction() as tx:
         rows = tx.execute(select(jobs).where(jobs.c.simulation == UUID(body["id"])).order_by(jobs.c.index)).all()
@@ -73,6 +73,19 @@ def test_admission_follows_the_submission_by_itself(web: Web, operator: User) ->
     status = operator.get(f"/simulations/{simulation}/status")
     assert status["counts"] == dict.fromkeys(State, 0) | {"QUEUED": 2, "STARTING": 4}
     assert (status["state"], status["phase"]) == ("RUNNING", "running")
+
+
+def test_no_more_run_at_once_than_the_submission_says(web: Web, operator: User) -> None:
+    simulation = operator.submit(repeats=4, max_parallel=1)
+    first, second, *_ = web.jobs(simulation)
+    web.settle()
+    seen = operator.get(f"/simulations/{simulation}")
+    assert (seen["max_parallel"], seen["counts"]["STARTING"], seen["counts"]["QUEUED"]) == (1, 1, 3)
+    web.start(first)
+    web.finish(first)
+    seen = operator.get(f"/simulations/{simulation}")
+    assert (seen["counts"]["SUCCEEDED"], seen["counts"]["STARTING"], seen["counts"]["QUEUED"]) == (1, 1, 2)
+    assert operator.get(f"/instances/{second}")["state"] == "STARTING"
 
 
 def test_status_counts_verdicts_and_percent(web: Web, operator: User) -> None:
