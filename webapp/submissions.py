@@ -19,7 +19,7 @@ from webapp.parts import Parts
 from webapp.programs import check_ceilings, command_of, make_program
 from webapp.queries import bundles
 from webapp.queries.simulations import PRIORITIES
-from webapp.sweeps import SEEDS, Sets, TooManyInstances, check_sets, expand
+from webapp.sweeps import SEEDS, Sets, TooMuch, check_sets, expand
 from webapp.templates import Template
 
 P = ParamSpec("P")
@@ -120,7 +120,7 @@ def _make_sets(parts: Parts, made: Draft) -> None:
     run = offload.run if varies or spec.repeats > 100 else _directly
     try:
         made.sets = run(expand, spec, schema, parts.settings.max_instances_per_simulation)
-    except TooManyInstances as refusal:
+    except TooMuch as refusal:
         made.total = refusal.total
         raise
     made.total = len(made.sets)

@@ -29,14 +29,11 @@ MAX_BYTES = 1 << 26  # of all sets of a simulation, which are written by one sta
 STRIDE = 0x9E3779B1 % SEEDS  # odd, so that a walk over 2^31 in steps of it meets every number once
 
 
-class TooManyInstances(InvalidSpec):
-    """More than one simulation may have; `total` is how many, None where only a part of them was counted."""
+class TooMuch(InvalidSpec):
+    """More than one simulation may hold; `total` is how many instances it asks for, None where not all were counted."""
 
-    def __init__(self, count: int, ceiling: int, field: str, total: int | None) -> None:
-        message = f"{count} instances are more than the {ceiling} that one simulation may have"
-        super().__init__(message, code="too_many_instances", errors=[FieldError(field, message)],
-                         remedy="take fewer values, samples or repeats, or split the sweep; the limit is the "
-                                "operator's MAX_INSTANCES_PER_SIMULATION")
+    def __init__(self, message: str, *, code: str, field: str, remedy: str, total: int | None) -> None:
+        super().__init__(message, code=code, errors=[FieldError(field, message)], remedy=remedy)
         self.total = total
 
 
@@ -49,7 +46,8 @@ class Malformed(InvalidSpec):
 
 def expand(spec: SimulationSpec, schema: ParameterSchema, ceiling: int) -> Sets:
     """(parameters, seed) of every instance, by index, with the schema's defaults. InvalidSpec when a value is
-    malformed or all are too large together, TooManyInstances before any is made. `spec` states its seed.
+    malformed, TooMuch when there would be more than `ceiling` (told before any is made) or when they are too large
+    together. `spec` states its seed.
 
     In grid and list a distribution is drawn for each instance; in random and latin_hypercube a point is drawn once, and
     its repeats differ by their seeds alone."""
@@ -65,7 +63,7 @@ def expand(spec: SimulationSpec, schema: ParameterSchema, ceiling: int) -> Sets:
 
 
 def _check_size(sets: Sequence[dict[str, Any]], spec: SimulationSpec, schema: ParameterSchema) -> None:
-    """InvalidSpec when the sets as JSON have more than MAX_BYTES together. Counted only where that may be."""
+    """TooMuch when the sets as JSON have more than MAX_BYTES together. Counted only where that may be."""
     if len(sets) * len(json.dumps([spec.parameters, spec.points, schema.defaults])) <= MAX_BYTES:
         return
     size = total = 0
@@ -74,9 +72,9 @@ def _check_size(sets: Sequence[dict[str, Any]], spec: SimulationSpec, schema: Pa
             size = len(json.dumps(each))
         total += size
         if total > MAX_BYTES:
-            message = f"the parameters of all {len(sets)} instances are more than {MAX_BYTES >> 20} MiB together"
-            raise InvalidSpec(message, code="sets_too_large", errors=[FieldError("parameters", message)],
-                              remedy="keep what is large in the template or in a bundle of inputs, or split the sweep")
+            raise TooMuch(f"the parameters of all {len(sets)} instances are more than {MAX_BYTES >> 20} MiB together",
+                          code="sets_too_large", field="parameters", total=len(sets),
+                          remedy="keep what is large in the template or in a bundle of inputs, or split the sweep")
 
 
 def check_sets(sets: Sets, schema: ParameterSchema) -> None:
@@ -119,8 +117,15 @@ def _sampled(spec: SimulationSpec, ceiling: int) -> tuple[Points, int]:
 
 def _within(count: int, ceiling: int, field: str) -> int:
     if count > ceiling:
-        raise TooManyInstances(count, ceiling, field, count)
+        raise _too_many(count, ceiling, field, count)
     return count
+
+
+def _too_many(count: int, ceiling: int, field: str, total: int | None) -> TooMuch:
+    return TooMuch(f"{count} instances are more than the {ceiling} that one simulation may have",
+                   code="too_many_instances", field=field, total=total,
+                   remedy="take fewer values, samples or repeats, or split the sweep; the limit is the operator's "
+                          "MAX_INSTANCES_PER_SIMULATION")
 
 
 def _each(where: str, values: dict[str, Any], read: Callable[[str, Any], R]) -> dict[str, R]:
@@ -200,7 +205,7 @@ def _range(field: str, content: Any, ceiling: int) -> Sequence[Any]:
     with decimal.localcontext(decimal.Context(prec=1000)):
         count = int((stop - start) // step) + 1
         if count > ceiling:
-            raise TooManyInstances(count, ceiling, field, None)
+            raise _too_many(count, ceiling, field, None)
         kind = int if type(content[0]) is type(content[2]) is int else float
         return [kind(start + place * step) for place in range(count)]
 

@@ -83,6 +83,7 @@ def test_every_reason_is_told_at_once(make_web: Callable[[WebSettings], Web], se
 @pytest.mark.parametrize(("fields", "total", "field"), [
     ({"repeats": 100_001}, 100_001, "parameters"),
     ({"method": "random", "samples": 1000, "repeats": 1000}, 1_000_000, "samples"),
+    ({"parameters": {"a": "x" * 1000}, "repeats": 100_000}, 100_000, "parameters"),
     ({"parameters": {"a": {"range": [0, 1, 1e-9]}}}, None, "parameters.a"),
     ({"parameters": {"a": {"range": [0, 1, 0]}, "b": {}}}, None, "parameters.a"),
 ])
