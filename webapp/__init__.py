@@ -13,6 +13,7 @@ from webapp.auth.accounts import Accounts
 from webapp.auth.tokens import Tokens, configure
 from webapp.hub import Hub
 from webapp.internal import internal
+from webapp.metrics import Metrics
 from webapp.parts import NAME, Parts
 from webapp.progress import Progress
 from webapp.relays import Relays
@@ -31,11 +32,12 @@ def create_app(settings: WebSettings, connections: Connections) -> OpenAPI:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
+    hub = Hub(connections.database, connections.pubsub)
     app.extensions[NAME] = Parts(
         settings=settings, connections=connections, accounts=Accounts(connections.database),
         tokens=Tokens(connections.redis, settings), templates=Templates(connections.database),
-        hub=Hub(connections.database, connections.pubsub),
-        progress=Progress(connections.database, connections.pubsub), relays=Relays())
+        hub=hub, progress=Progress(connections.database, connections.pubsub), relays=Relays(),
+        metrics=Metrics(settings, connections, hub))
     configure(app, settings)
     problems.register(app)
     hooks.register(app)

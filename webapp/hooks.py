@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its log line, the headers that all answers carry."""
+"""What happens around every request: its id, its log line, its time for the metrics, the headers of all answers."""
 
 import logging
 import re
@@ -9,6 +9,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 
 from shared.logs import ids
+from webapp.parts import parts
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +41,21 @@ def _finish(response: Response) -> Response:
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Cache-Control", "no-store")
-    _write_line(response)
+    seconds = time.perf_counter() - g.began
+    route = request.url_rule.rule if request.url_rule else None
+    parts().metrics.requests.observe(request.method, route, response.status_code, seconds)
+    _write_line(response, seconds)
     return response
 
 
-def _write_line(response: Response) -> None:
+def _write_line(response: Response, seconds: float) -> None:
     """A line for each request that changes or fails; polls and lists are there at DEBUG."""
     quiet = request.method in ("GET", "HEAD", "OPTIONS") and response.status_code < 400
     level = logging.DEBUG if quiet or request.endpoint == "internal.report" else logging.INFO
     if log.isEnabledFor(level):
         caller = g.get("caller")
         log.log(level, "%s %s %d %.1f ms%s", request.method, request.path, response.status_code,
-                1000 * (time.perf_counter() - g.began), f" by {caller.id}" if caller else "")
+                1000 * seconds, f" by {caller.id}" if caller else "")
 
 
 def _end(_error: BaseException | None) -> None:

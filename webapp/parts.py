@@ -9,6 +9,7 @@ from shared.settings import WebSettings
 from webapp.auth.accounts import Accounts
 from webapp.auth.tokens import Tokens
 from webapp.hub import Hub
+from webapp.metrics import Metrics
 from webapp.progress import Progress
 from webapp.relays import Relays
 from webapp.templates import Templates
@@ -28,6 +29,7 @@ class Parts:
     hub: Hub
     progress: Progress
     relays: Relays
+    metrics: Metrics
 
     def close(self) -> None:
         """End every stream, write down the last progress. The doors are closed by whoever opened them."""

@@ -59,6 +59,8 @@ def upgrade() -> None:
                     postgresql_where=sa.text("state = 'QUEUED' AND kind = 'instance'"))
     op.create_index('ix_jobs_ended', 'jobs', ['ended_at'], unique=False,
                     postgresql_where=sa.text('ended_at IS NOT NULL'))
+    op.create_index('ix_jobs_tally', 'jobs', ['kind', 'state'], unique=False,
+                    postgresql_where=sa.text("state IN ('CANCELLED', 'FAILED', 'SUCCEEDED')"))
     op.add_column('bundles', sa.Column('size', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
     op.add_column('bundles', sa.Column('hold', sa.Boolean(), server_default=sa.text('false'), nullable=False))
     op.add_column('bundles', sa.Column('keep_days', sa.Integer(), nullable=True))
@@ -84,6 +86,7 @@ def downgrade() -> None:
         op.drop_index(index, 'bundles')
     for column in ('deleted_at', 'keep_days', 'hold', 'size'):
         op.drop_column('bundles', column)
+    op.drop_index('ix_jobs_tally', 'jobs')
     op.drop_index('ix_jobs_ended', 'jobs')
     op.drop_index('ix_jobs_queued_owner', 'jobs')
     for index in ('ix_simulations_deleted', 'ix_simulations_keep_days', 'ix_simulations_owner'):

@@ -3,10 +3,10 @@
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, QueuePool, create_engine, text
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -63,6 +63,12 @@ class Database:
         """Return when the database answers, raise Unavailable when not."""
         with self.transaction() as tx:
             tx.execute(text("SELECT 1"))
+
+    def pools(self) -> dict[str, tuple[int, int]]:
+        """Of each pool how many connections it may have, and how many are out at this moment."""
+        engines = {"transaction": self._engine, "single": self._single}
+        pools = {name: cast(QueuePool, engine.pool) for name, engine in engines.items()}
+        return {name: (pool.size(), pool.checkedout()) for name, pool in pools.items()}
 
     def close(self) -> None:
         """Close every idle connection."""

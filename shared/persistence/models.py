@@ -207,6 +207,8 @@ jobs = Table(
     Index("ix_jobs_waiting", "kind", "created_at", postgresql_where=text("state = 'QUEUED' AND simulation IS NULL")),
     Index("ix_jobs_queued_owner", "owner", postgresql_where=text("state = 'QUEUED' AND kind = 'instance'")),
     Index("ix_jobs_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+    # So that the ended, of whom there may be millions, are counted without being looked at: 7 bytes each.
+    Index("ix_jobs_tally", "kind", "state", postgresql_where=text(_one_of("state", ENDED))),
     Index("ix_jobs_bundle", "bundle", postgresql_where=text("bundle IS NOT NULL")),
     Index("ix_jobs_live", "id", postgresql_where=text(_one_of("state", LIVE))),
     Index("ix_jobs_queue_deadline", "queue_deadline",

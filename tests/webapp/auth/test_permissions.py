@@ -18,6 +18,7 @@ ROUTES = {
     "GET /health/db": NOBODY,
     "GET /health/redis": NOBODY,
     "GET /health/storage": NOBODY,
+    "GET /metrics": NOBODY,
     "GET /docs": NOBODY,
     "GET /docs/start.js": NOBODY,
     "GET /docs/assets/<path:name>": NOBODY,
