@@ -96,6 +96,9 @@ def test_the_main_way_through_a_real_server(served: Served) -> None:
     assert (status["state"], status["counts"]["CANCELLED"], status["total"]) == ("CANCELLED", 1500, 1500)
     assert end.id == stream.all[-2].id
 
+    told = httpx.get(served.http.base_url.copy_with(path="/metrics"), timeout=60).text.splitlines()
+    assert 'simyard_jobs{kind="instance",state="CANCELLED"} 1500.0' in told
+
     refused = served.http.post("/simulations", json={"template": "t", "parameters": {"a": {"range": [1, 2, 0]}}})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "parameters.a")
 
