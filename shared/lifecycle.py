@@ -65,6 +65,11 @@ class Lifecycle:
 
     # -- telling -------------------------------------------------------------------------------------------------
 
+    def send(self, work: Sequence[Work]) -> bool:
+        """Send the tasks of a commit, ahead of settling; whether the broker took them. The sweep sends what it did
+        not."""
+        return self._announcer.send(work)
+
     def settle(self, work: Sequence[Work] = ()) -> None:
         """Send the tasks, number what is committed, publish it. Also called by the sweep, for what a crash left."""
         self._announcer.send(work)

@@ -3,6 +3,7 @@
 import os
 import sys
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -46,6 +47,14 @@ class Settings(DatabaseSettings):
     max_running_playbacks: Annotated[int, Field(ge=0)] = 20
     max_running_ingests: Annotated[int, Field(ge=0)] = 4
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _has_the_packages(cls, value: str | None) -> str | None:
+        if value is not None and find_spec("opentelemetry") is None:
+            raise ValueError("traces need the packages of the extra otel: pip install 'simyard[otel]'")
+        return value
 
     @field_validator("redis_url")
     @classmethod

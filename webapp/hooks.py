@@ -3,12 +3,13 @@
 import logging
 import re
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
-from shared.logs import ids
+from shared.logs import ids, trace_of
 from webapp.parts import parts
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,13 @@ def _begin() -> None:
     g.request_id = given if _SANE_ID.fullmatch(given) else uuid4().hex
     g.began = time.perf_counter()
     g.on_every_line = ExitStack()
-    g.on_every_line.enter_context(ids(request=g.request_id))
+    g.on_every_line.enter_context(ids(request=g.request_id, **trace_of(request.headers.get("traceparent", "")),
+                                      **_job_of(request.view_args or {})))
+
+
+def _job_of(path: Mapping[str, object]) -> dict[str, object]:
+    """The attempt that a recorder speaks for."""
+    return {name: path[name] for name in ("job", "attempt") if name in path}
 
 
 def _finish(response: Response) -> Response:
