@@ -25,7 +25,8 @@ class Commands:
     watcher: Sequence[str] = (*PYTHON, "workers.watcher")
     reader: Sequence[str] = (*PYTHON, "workers.reader")
     flower: Sequence[str] = (
-        *PYTHON, "celery", "-A", "workers.app", "flower", "--address=127.0.0.1", "--port={port}")
+        *PYTHON, "celery", "-A", "workers.app", "flower", "--address=127.0.0.1", "--port={port}",
+        "--tasks-columns=name,args,state,received,started,runtime,worker,uuid")  # args is the job
     drain: Sequence[str] = (*PYTHON, "workers.drain")
 
 
