@@ -35,6 +35,7 @@ class Connections:
 
     def close(self) -> None:
         """Close what is open."""
+        self.failures.close()
         self.database.close()
         self.redis.close()
         self.celery.close()

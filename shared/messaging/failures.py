@@ -13,6 +13,7 @@ from shared.domain.errors import Unavailable
 log = logging.getLogger(__name__)
 
 KEY = "simyard:call_errors"
+CLOSE_SECONDS = 1.0
 
 
 class Failures:
@@ -24,6 +25,7 @@ class Failures:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._writing = False
+        self._thread: threading.Thread | None = None
 
     def count(self, part: str, call: str) -> None:
         """This call to this part has failed."""
@@ -32,7 +34,13 @@ class Failures:
             if self._writing:
                 return
             self._writing = True
-        threading.Thread(target=self._write, name="failures", daemon=True).start()
+            self._thread = threading.Thread(target=self._write, name="failures", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Let what is being written get there, if that takes no more than a moment. Before the client is closed."""
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
 
     def _write(self) -> None:
         while counts := self._take():
@@ -41,7 +49,7 @@ class Failures:
                 for field, number in counts.items():
                     pipeline.hincrby(KEY, field, number)
                 pipeline.execute()
-            except redis.RedisError as error:
+            except Exception as error:  # noqa: BLE001 - also what the client raises when it is closed meanwhile
                 log.debug("failed calls are not counted yet: %s", error)
                 self._put_back(counts)
                 return

@@ -57,3 +57,22 @@ def test_who_counts_does_not_wait_for_redis() -> None:
     assert not let.is_set()  # all three are through, and nothing could be written
     let.set()
     told(failures, {("storage", "stat"): 3})
+
+
+def test_what_is_counted_last_is_written_before_the_end() -> None:
+    _, failures = make()
+    failures.count("storage", "stat")
+    failures.close()
+    assert failures.read() == {("storage", "stat"): 1}
+
+
+def test_a_client_that_is_closed_meanwhile_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    class Closed(fakeredis.FakeRedis):
+        def pipeline(self, *args: object, **options: object) -> object:
+            raise AttributeError("'NoneType' object has no attribute 'readline'")
+
+    caplog.set_level("DEBUG")
+    failures = Failures(Closed(decode_responses=True))
+    failures.count("storage", "stat")
+    failures.close()
+    assert "not counted yet" in caplog.text
