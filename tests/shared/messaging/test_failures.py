@@ -14,6 +14,7 @@ from tests.waiting import until
 
 def make() -> tuple[fakeredis.FakeServer, Failures]:
     server = fakeredis.FakeServer()
+    fakeredis.FakeRedis(server=server).ping()  # two threads that come first at once get a database each
     return server, Failures(fakeredis.FakeRedis(server=server, decode_responses=True))
 
 
@@ -51,7 +52,9 @@ def test_who_counts_does_not_wait_for_redis() -> None:
             let.wait(30)
             return super().pipeline(*args, **options)
 
-    failures = Failures(Slow(decode_responses=True))
+    slow = Slow(decode_responses=True)
+    slow.ping()
+    failures = Failures(slow)
     for _ in range(3):
         failures.count("storage", "stat")
     assert not let.is_set()  # all three are through, and nothing could be written
