@@ -52,7 +52,7 @@ def test_who_counts_does_not_wait_for_redis() -> None:
             let.wait(30)
             return super().pipeline(*args, **options)
 
-    slow = Slow(decode_responses=True)
+    slow = Slow(server=fakeredis.FakeServer(), decode_responses=True)
     slow.ping()
     failures = Failures(slow)
     for _ in range(3):
