@@ -9,12 +9,13 @@ from shared.messaging.announcer import Announcer
 from shared.messaging.pubsub import PubSub, connect
 from shared.messaging.queue import Queue, Work, make_celery
 from shared.persistence.database import Database
+from shared.persistence.quotas import Limits
 from shared.settings import Settings
 from shared.storage.store import Store
 
 
 class Connections:
-    """The doors: database, redis, pubsub, celery, store, and the lifecycle that stands on them."""
+    """The doors: database, redis, pubsub, celery, store, the limits of users, and the lifecycle that stands on them."""
 
     def __init__(self, settings: Settings, *, application: str, pool_size: int, celery: Celery | None = None,
                  after: Callable[[Sequence[Work]], None] | None = None) -> None:
@@ -27,7 +28,10 @@ class Connections:
         self.store = Store(settings.minio_endpoint, settings.minio_access_key.get_secret_value(),
                            settings.minio_secret_key.get_secret_value(), settings.minio_bucket,
                            secure=settings.minio_use_ssl, public_endpoint=settings.minio_public_endpoint)
-        self.lifecycle = Lifecycle(self.database, Announcer(Queue(self.celery), self.pubsub), settings.slots, after)
+        self.limits = Limits(settings.max_running_per_user, settings.max_queued_per_user,
+                             settings.max_stored_bytes_per_user)
+        self.lifecycle = Lifecycle(self.database, Announcer(Queue(self.celery), self.pubsub), settings.slots, after,
+                                   self.limits)
 
     def close(self) -> None:
         """Close what is open."""

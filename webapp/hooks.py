@@ -9,6 +9,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 
 from shared.logs import ids
+from webapp import audit
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def _finish(response: Response) -> Response:
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Cache-Control", "no-store")
+    audit.record(response)
     _write_line(response)
     return response
 

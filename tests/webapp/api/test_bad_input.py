@@ -249,8 +249,8 @@ def test_a_bad_idempotency_key_is_400(operator: User) -> None:
 def test_with_every_server_down_it_is_503_and_says_which(lonely: Web) -> None:
     client = lonely.app.test_client()
     response = client.post(f"{API}/auth/login", json={"email": "a@b", "password": "x"})
-    told = problem(response, 503, "database_unavailable")
-    assert told["retryable"] and "DATABASE_URL" in told["remedy"]
+    told = problem(response, 503, "redis_unavailable")
+    assert told["retryable"] and "REDIS_URL" in told["remedy"]
     assert int(response.headers["Retry-After"]) > 0
 
 
