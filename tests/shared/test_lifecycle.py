@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from shared.domain.errors import IllegalTransition, InvalidSpec, NotFound, QuotaExceeded, Unavailable
 from shared.domain.events import Event
@@ -25,6 +25,7 @@ from shared.persistence.models import attempts, events, installation, jobs, simu
 from shared.persistence.numbering import NUMBERING_LOCK, number_events
 from shared.persistence.queries import Idempotency
 from shared.persistence.quotas import NO_LIMITS, Limits
+from tests.databases import create_database, drop_database
 from tests.waiting import until
 
 
@@ -407,6 +408,39 @@ def test_the_owner_with_the_fewest_live_comes_first(world: World) -> None:
     assert [world.states(simulation).count("STARTING") for simulation in (many, other)] == [2, 2]
 
 
+def test_a_single_run_behind_a_great_sweep_starts_within_the_next_two_free_slots(world: World) -> None:
+    sweep = world.submit(10_000)
+    world.lifecycle.admit()
+    single = world.submit(1, owner=world.add_user())
+    for _ in range(2):
+        world.lifecycle.cancel_job(next(row.id for row in world.jobs(sweep) if row.state == "STARTING"), actor="test")
+        world.lifecycle.admit()
+    assert world.states(single) == ["STARTING"]
+
+
+def test_whoever_submits_how_much_in_which_order_slots_are_shared_alike(world: World) -> None:
+    owners = [world.add_user() for _ in range(7)]
+    mine = [world.submit(size, owner=owner) for owner, size in zip(owners, (900, 40, 40, 300, 40, 40, 40), strict=True)]
+    world.lifecycle = Lifecycle(world.database, world.told, dict.fromkeys(Kind, 21))  # type: ignore[arg-type]
+    world.lifecycle.admit()
+    for _ in range(20):
+        shares = [world.states(simulation).count("STARTING") for simulation in mine]
+        assert shares == [3] * 7
+        for simulation in mine[:3]:
+            job = next(row.id for row in world.jobs(simulation) if row.state == "STARTING")
+            world.lifecycle.cancel_job(job, actor="test")
+        world.lifecycle.admit()
+
+
+def test_who_owns_nothing_any_more_gets_his_turn(world: World) -> None:
+    orphan = world.submit(2, owner=(gone := world.add_user()))
+    with world.database.transaction() as tx:
+        tx.execute(delete(users).where(users.c.id == gone))
+    mine = world.submit(6)
+    world.lifecycle.admit()
+    assert (world.states(orphan).count("STARTING"), world.states(mine).count("STARTING")) == (2, 2)
+
+
 def test_max_parallel_holds(world: World) -> None:
     simulation = world.submit(5, max_parallel=1)
     world.lifecycle.admit()
@@ -740,13 +774,11 @@ def check_history(world: World, simulation: UUID) -> None:
 
 @pytest.fixture(scope="module")
 def migrated_database(servers: Any, migrated: str) -> Iterator[Database]:
-    from tests.conftest import _create, _execute
-
-    url = _create(servers.database_url, "lifecycle_machine", template="template_migrated")
+    url = create_database(servers.database_url, "lifecycle_machine", template="template_migrated")
     database = Database(url.replace("postgresql:", "postgresql+psycopg2:"), pool_size=4, application="test")
     yield database
     database.close()
-    _execute(servers.database_url, "DROP DATABASE lifecycle_machine WITH (FORCE)")
+    drop_database(servers.database_url, "lifecycle_machine")
 
 
 def at_once(deeds: Sequence[Callable[[], Any]]) -> list[Any]:

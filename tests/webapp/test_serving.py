@@ -111,7 +111,8 @@ def test_many_logins_at_once_do_not_stall_the_rest(served: Served) -> None:
 
     def login(place: int) -> None:
         with httpx.Client(base_url=served.http.base_url, timeout=60) as http:
-            answers.append(http.post("/auth/login", json={"email": f"u{place}@example.com", "password": "wrong"}).status_code)
+            tried = {"email": f"u{place}@example.com", "password": "wrong"}
+            answers.append(http.post("/auth/login", json=tried).status_code)
 
     threads = [threading.Thread(target=login, args=(place,)) for place in range(12)]
     for thread in threads:
