@@ -22,6 +22,8 @@ PROBLEM: dict[str, Any] = {
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 
+# How pydantic calls the alternatives of a field that takes either; no fields of ours.
+ALTERNATIVES = frozenset({"constrained-str", "constrained-int", "str", "int"})
 MESSAGES = {
     "extra_forbidden": "there is no such field",
     "missing": "is required",
@@ -36,7 +38,7 @@ class Resource(APIBlueprint):
 
     def __init__(self, name: str, description: str, *, tag: str | None = None, scope: str | None = None,
                  public: bool = False) -> None:
-        problems: dict[Any, Any] = dict.fromkeys((400, 401, 403, 422, 503), PROBLEM)
+        problems: dict[Any, Any] = dict.fromkeys((400, 401, 403, 413, 414, 415, 422, 503), PROBLEM)
         super().__init__(name, __name__, abp_tags=[Tag(name=tag or name, description=description)],
                          abp_security=[] if public else SECURITY, abp_responses=problems)
         self.scope = scope or tag or name  # what the scopes of API tokens call it
@@ -119,7 +121,8 @@ def validate(model: type[M], value: Any) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise invalid([FieldError(".".join(str(part) for part in each["loc"]) or "body", _message(each))
+        raise invalid([FieldError(".".join(str(part) for part in each["loc"] if part not in ALTERNATIVES) or "body",
+                                  _message(each))
                        for each in error.errors(include_url=False, include_input=False)]) from error
 
 

@@ -15,7 +15,7 @@ from webapp.api.schemas.instances import InstanceList, InstanceQuery
 from webapp.api.schemas.simulations import (
     Accepted,
     Queue,
-    Retry,
+    RetryOrder,
     Simulation,
     SimulationList,
     SimulationQuery,
@@ -32,7 +32,7 @@ from webapp.submissions import links, submit
 api = Resource("simulations", "Submissions: a template, the space of its parameters, and how it went")
 
 
-@api.post("/simulations", responses={202: Accepted, 409: PROBLEM, 413: PROBLEM})
+@api.post("/simulations", responses={202: Accepted, 409: PROBLEM})
 @needs("operator")
 def submit_simulation(body: SimulationSpec) -> Response:
     """Submit a simulation: one instance for each set of parameters and repeat."""
@@ -98,7 +98,7 @@ def cancel_simulation(path: Id) -> Response:
 
 @api.post("/simulations/<uuid:id>/retry", responses={202: Simulation, 404: PROBLEM, 409: PROBLEM, 429: PROBLEM})
 @needs("operator")
-def retry_simulation(path: Id, body: Retry) -> Response:
+def retry_simulation(path: Id, body: RetryOrder) -> Response:
     """Run instances that failed, or were cancelled, once more: each with its next attempt."""
     _must_own(path.id)
     parts().connections.lifecycle.retry(path.id, body.states(), actor=caller().actor)

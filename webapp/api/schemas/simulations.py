@@ -41,7 +41,7 @@ class SimulationQuery(PageQuery):
         return Filter(self.state, self.template, self.owner, labels_of(self.label), self.name)
 
 
-class Retry(Input):
+class RetryOrder(Input):
     """Which instances are to run once more."""
 
     only: Literal["failed", "cancelled", "ended_badly"] = Field(

@@ -12,7 +12,7 @@ Email = Annotated[str, StringConstraints(min_length=3, max_length=254, pattern=r
                                          to_lower=True)]
 Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 Limit = Annotated[int, Field(ge=0, lt=2**31)] | None
-Bytes = Annotated[int, Field(ge=0, lt=2**63)] | None
+Bytes = Annotated[int, Field(ge=0, lt=2**53)] | None
 
 
 class NewUser(Input):
