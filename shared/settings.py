@@ -46,6 +46,9 @@ class Settings(DatabaseSettings):
     max_running_instances: Annotated[int, Field(ge=0)] | None = None
     max_running_playbacks: Annotated[int, Field(ge=0)] = 20
     max_running_ingests: Annotated[int, Field(ge=0)] = 4
+    max_running_per_user: Count | None = None
+    max_queued_per_user: Count | None = None
+    max_stored_bytes_per_user: Count | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
 
@@ -82,8 +85,15 @@ class WebSettings(Settings):
     max_run_seconds: Annotated[float, Field(gt=0)] = 86_400
     max_memory_mb: Count = 65_536
     max_gpus: Annotated[int, Field(ge=0)] = 0
+    allowed_images: str = ""
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     simyard_reader_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] = "http://127.0.0.1:8010"
     simyard_reader_token: SecretStr = SecretStr("")
+
+    @cached_property
+    def image_patterns(self) -> list[str]:
+        """The patterns in ALLOWED_IMAGES, separated by commas; none allow every image."""
+        return [each.strip() for each in self.allowed_images.split(",") if each.strip()]
 
     @model_validator(mode="after")
     def _has_a_long_secret(self) -> "WebSettings":

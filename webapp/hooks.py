@@ -10,6 +10,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 
 from shared.logs import ids, trace_of
+from webapp import audit
 from webapp.parts import parts
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def _finish(response: Response) -> Response:
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Cache-Control", "no-store")
+    audit.record(response)
     seconds = time.perf_counter() - g.began
     route = request.url_rule.rule if request.url_rule else None
     parts().metrics.requests.observe(request.method, route, response.status_code, seconds)

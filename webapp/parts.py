@@ -7,6 +7,8 @@ from flask import current_app
 from shared.connections import Connections
 from shared.settings import WebSettings
 from webapp.auth.accounts import Accounts
+from webapp.auth.api_tokens import ApiTokens
+from webapp.auth.throttle import Throttle
 from webapp.auth.tokens import Tokens
 from webapp.hub import Hub
 from webapp.metrics import Metrics
@@ -25,6 +27,8 @@ class Parts:
     connections: Connections
     accounts: Accounts
     tokens: Tokens
+    api_tokens: ApiTokens
+    throttle: Throttle
     templates: Templates
     hub: Hub
     progress: Progress

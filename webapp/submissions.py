@@ -77,4 +77,5 @@ def _answer(submission: Submission, api: str) -> dict[str, Any]:
 def links(api: str, simulation: UUID | str) -> dict[str, str]:
     """Where to go on from a simulation."""
     this = f"{api}/simulations/{simulation}"
-    return {"self": this, "status": f"{this}/status", "instances": f"{this}/instances", "events": f"{this}/events"}
+    return {"self": this, "status": f"{this}/status", "instances": f"{this}/instances", "events": f"{this}/events",
+            "queue": f"{this}/queue"}

@@ -161,6 +161,8 @@ simulations = Table(
     CheckConstraint("visibility IN ('team', 'private')", name="visibility"),
     CheckConstraint("keep IN ('all', 'failed', 'none')", name="keep"),
     Index("ix_simulations_owner", "owner", text("created_at DESC"), text("id DESC")),
+    Index("ix_simulations_open", "owner", text("priority DESC"), "created_at", "id",
+          postgresql_where=text(f"NOT ({_one_of('state', ENDED)}) AND NOT stop_requested")),
     Index("ix_simulations_keep_days", "updated_at", postgresql_where=text("keep_days IS NOT NULL")),
     Index("ix_simulations_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index("ix_simulations_live", "created_at", postgresql_where=text(f"NOT ({_one_of('state', ENDED)})")),

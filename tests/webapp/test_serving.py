@@ -112,11 +112,12 @@ def test_the_main_way_through_a_real_server(served: Served) -> None:
 def test_many_logins_at_once_do_not_stall_the_rest(served: Served) -> None:
     answers: list[int] = []
 
-    def login() -> None:
+    def login(place: int) -> None:
         with httpx.Client(base_url=served.http.base_url, timeout=60) as http:
-            answers.append(http.post("/auth/login", json={"email": "op@example.com", "password": "wrong"}).status_code)
+            tried = {"email": f"u{place}@example.com", "password": "wrong"}
+            answers.append(http.post("/auth/login", json=tried).status_code)
 
-    threads = [threading.Thread(target=login) for _ in range(12)]
+    threads = [threading.Thread(target=login, args=(place,)) for place in range(12)]
     for thread in threads:
         thread.start()
     others = 0

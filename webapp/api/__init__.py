@@ -2,7 +2,19 @@
 
 from flask_openapi3.openapi import OpenAPI
 
-from webapp.api import auth, bundles, events, excerpts, instances, logs, playbacks, simulations, templates
+from webapp.api import (
+    auth,
+    bundles,
+    events,
+    excerpts,
+    instances,
+    logs,
+    playbacks,
+    simulations,
+    system,
+    templates,
+    users,
+)
 from webapp.api.docs import docs
 from webapp.api.plain import plain
 
@@ -12,5 +24,5 @@ def register(app: OpenAPI, prefix: str) -> None:
     app.register_blueprint(plain)
     app.register_blueprint(docs)
     for api in (auth.doors, auth.api, templates.api, simulations.api, events.api, instances.api, logs.api, bundles.api,
-                excerpts.api, playbacks.api):
+                excerpts.api, playbacks.api, users.api, system.api):
         app.register_api(api, url_prefix=prefix)
