@@ -17,8 +17,8 @@ from shared.storage.store import Store
 
 
 class Connections:
-    """The doors: database, redis, pubsub, failures, celery, store, the limits of users, and the lifecycle that stands on
-    them."""
+    """The doors: database, redis, pubsub, failures, celery, store; the limits of users, and the lifecycle that stands
+    on them."""
 
     def __init__(self, settings: Settings, *, application: str, pool_size: int, celery: Celery | None = None,
                  after: Callable[[Sequence[Work]], None] | None = None) -> None:

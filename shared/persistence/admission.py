@@ -12,10 +12,8 @@ from shared.persistence.models import installation
 
 ADMISSION_LOCK = 0x51_4D_59_02
 
-# Two statements sent as one, each with a snapshot of its own: what is live is counted after the lock was had.
 # One row at least, so that it also says whether admission is open.
 _LIVE = text("""
-    SELECT pg_advisory_xact_lock(:lock);
     SELECT installation.admission_open AND NOT installation.paused AS is_open, live.*,
            EXISTS (SELECT FROM jobs WHERE state = 'QUEUED' AND simulation IS NULL) AS others_wait
     FROM installation LEFT JOIN (
@@ -24,6 +22,9 @@ _LIVE = text("""
         WHERE j.state IN ('STARTING', 'RUNNING', 'STOPPING', 'COLLECTING')
         GROUP BY j.owner, j.simulation, s.max_parallel, u.max_running) live ON true
 """)
+
+# Two statements sent as one, each with a snapshot of its own: what is live is counted after the lock was had.
+_LOCKED_LIVE = text(f"SELECT pg_advisory_xact_lock(:lock); {_LIVE.text}")
 
 # Of each owner the oldest simulations of the highest priority that have something to start, no more than there are
 # slots: however many wait, no others can be chosen. Then their oldest jobs. Owners are found by skipping through an
@@ -79,17 +80,26 @@ def choose(tx: Connection, slots: Mapping[str, int], most: int | None = None) ->
     """The jobs to start now, locked until the transaction ends: by priority, then the owner with the fewest live,
     then age. One admission at a time in the whole installation, so that slots are never given twice. `most`: instances
     at once of an owner who has no limit of his own."""
-    rows = tx.execute(_LIVE, {"lock": ADMISSION_LOCK, "most": most}).all()
+    rows = tx.execute(_LOCKED_LIVE, {"lock": ADMISSION_LOCK, "most": most}).all()
     if not rows[0].is_open:
         return []
-    chosen = _instances(tx, slots[Kind.INSTANCE], [row for row in rows if row.jobs is not None], most)
+    wanted = _instances(tx, slots[Kind.INSTANCE], rows, most)
+    taken = set(tx.execute(_TAKE, {"ids": [str(job) for job in wanted]}).scalars())
+    chosen = [job for job in wanted if job in taken]
     if rows[0].others_wait:
         for kind in (Kind.INGEST, Kind.PLAYBACK):
             chosen += tx.execute(_OTHERS, {"kind": kind, "slots": slots[kind]}).scalars().all()
     return chosen
 
 
-def _instances(tx: Connection, slots: int, live: Sequence[Row[Any]], most: int | None) -> list[UUID]:
+def due(tx: Connection, slots: int, most: int | None = None) -> int:
+    """How many instances an admission would choose at this moment; it takes nothing and waits for nobody."""
+    rows = tx.execute(_LIVE, {"most": most}).all()
+    return len(_instances(tx, slots, rows, most)) if rows[0].is_open else 0
+
+
+def _instances(tx: Connection, slots: int, rows: Sequence[Row[Any]], most: int | None) -> list[UUID]:
+    live = [row for row in rows if row.jobs is not None]
     free = slots - sum(row.jobs for row in live)
     if free <= 0:
         return []
@@ -101,9 +111,7 @@ def _instances(tx: Connection, slots: int, live: Sequence[Row[Any]], most: int |
     full = [str(row.simulation) for row in live if row.max_parallel is not None and row.jobs >= row.max_parallel]
     sated = [str(row.owner) for row in live if row.most is not None and by_owner[row.owner] >= row.most]
     candidates = tx.execute(_CANDIDATES, {"free": free, "full": full, "sated": sated, "most": most}).all()
-    chosen = _fill(free, candidates, by_owner, by_simulation)
-    taken = set(tx.execute(_TAKE, {"ids": [str(job) for job in chosen]}).scalars())
-    return [job for job in chosen if job in taken]
+    return _fill(free, candidates, by_owner, by_simulation)
 
 
 def _fill(free: int, candidates: Any, by_owner: Counter[UUID], by_simulation: Counter[UUID]) -> list[UUID]:

@@ -49,9 +49,10 @@ def test_the_commands_about_bundles_work_from_top_to_bottom(stack: Stack, tmp_pa
 
 def test_the_commands_about_the_api_lead_from_nothing_to_a_table(stack: Stack, tmp_path: Path) -> None:
     admin = stack.ready["admin"]
-    setting = f"SIMYARD_URL={stack.ready['url']} EMAIL={admin['email']} PASSWORD={admin['password']}\n"
-    done = subprocess.run(["bash", "-c", "set -euo pipefail\n" + setting + "\n".join(blocks("sh", "tested", "docs/api.md"))],
-                          cwd=tmp_path, check=False, capture_output=True, text=True, timeout=110)
+    setting = (f"set -euo pipefail\nSIMYARD_URL={stack.ready['url']} EMAIL={admin['email']} "
+               f"PASSWORD={admin['password']}\n")
+    done = subprocess.run(["bash", "-c", setting + "\n".join(blocks("sh", "tested", "docs/api.md"))], cwd=tmp_path,
+                          check=False, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert (tmp_path / "results.csv").read_text().count("SUCCEEDED") == 24
     assert "event: end" in (tmp_path / "events.txt").read_text()

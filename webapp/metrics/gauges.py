@@ -35,7 +35,7 @@ class Gauges(Collector):
 
     def _read_figures(self) -> Figures:
         with self._database.snapshot() as tx:
-            return figures.read(tx, self._settings.slots)
+            return figures.read(tx, self._settings.slots, self._settings.max_running_per_user)
 
     def collect(self) -> Iterator[Metric]:
         """Everything there is to tell now."""

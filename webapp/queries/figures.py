@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, literal, select, text, union_all
 
 from shared.domain.states import ENDED, LIVE, Kind, State
+from shared.persistence import admission
 from shared.persistence.models import jobs
 
 PATIENCE = timedelta(seconds=3)
@@ -59,20 +60,6 @@ _UNGATED = text("""
     WHERE state = 'STARTING' AND gate_passed_at IS NULL GROUP BY kind
 """)
 
-# As admission would choose: what a simulation's own limit holds back does not count. Counting ends at the free slots.
-_INSTANCES_DUE = text("""
-    SELECT count(*) FROM (
-        SELECT FROM simulations s
-        LEFT JOIN (SELECT simulation, count(*) AS jobs FROM jobs
-                   WHERE state IN ('STARTING', 'RUNNING', 'STOPPING', 'COLLECTING') GROUP BY simulation) live
-               ON live.simulation = s.id
-        CROSS JOIN LATERAL (
-            SELECT FROM jobs WHERE simulation = s.id AND state = 'QUEUED'
-                   AND (not_before IS NULL OR not_before <= clock_timestamp())
-            LIMIT greatest(0, least(:free, s.max_parallel - coalesce(live.jobs, 0)))) waiting
-        WHERE s.state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND NOT s.stop_requested
-        LIMIT :free) due
-""")
 _OTHERS_DUE = text("""
     SELECT count(*) FROM (
         SELECT FROM jobs WHERE kind = :kind AND state = 'QUEUED' AND simulation IS NULL
@@ -102,24 +89,25 @@ _PHASES = text("""
 """).bindparams(bindparam("ended", sorted(ENDED), expanding=True))
 
 
-def read(tx: Connection, slots: Mapping[str, int]) -> Figures:
-    """All of it, where so many slots of each kind are given out; the transaction should be a snapshot."""
+def read(tx: Connection, slots: Mapping[str, int], most: int | None = None) -> Figures:
+    """All of it, where so many slots of each kind are given out, and `most` of them to a user who has no limit of his
+    own; the transaction should be a snapshot."""
     tx.execute(text("SELECT set_config('statement_timeout', :patience, true)"),
                {"patience": f"{PATIENCE.total_seconds()}s"})
     found = {(row.kind, row.state): row.jobs for row in tx.execute(_JOBS)}
     used = {str(kind): sum(found.get((kind, state), 0) for state in LIVE) for kind in Kind}
     free = {kind: max(0, slots[kind] - used[kind]) for kind in Kind}
     upkeep = sum(found.get((kind, state), 0) for kind in Kind for state in (State.STOPPING, State.COLLECTING))
-    return Figures(found, used, _launches(tx, free), upkeep, _phases(tx))
+    return Figures(found, used, _launches(tx, slots, free, most), upkeep, _phases(tx))
 
 
-def _launches(tx: Connection, free: Mapping[Kind, int]) -> dict[str, int]:
+def _launches(tx: Connection, slots: Mapping[str, int], free: Mapping[Kind, int], most: int | None) -> dict[str, int]:
     """Admitted jobs whose gate was not passed yet, and those that the free slots would let in at once."""
     due: dict[str, int] = dict.fromkeys(Kind, 0) | {row.kind: row.jobs for row in tx.execute(_UNGATED)}
+    due[Kind.INSTANCE] += admission.due(tx, slots[Kind.INSTANCE], most)
     if tx.execute(text("SELECT admission_open AND NOT paused FROM installation")).scalar_one():
-        for kind in Kind:
-            statement = _INSTANCES_DUE if kind == Kind.INSTANCE else _OTHERS_DUE
-            due[kind] += tx.execute(statement, {"kind": kind, "free": free[kind]}).scalar_one()
+        for kind in (Kind.PLAYBACK, Kind.INGEST):
+            due[kind] += tx.execute(_OTHERS_DUE, {"kind": kind, "free": free[kind]}).scalar_one()
     return due
 
 
