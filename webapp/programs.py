@@ -1,7 +1,8 @@
-"""Makes the program that every attempt of a simulation runs, of its template and its submission, within the operator's
-ceilings. Called by submissions."""
+"""Makes the program that every attempt of a simulation runs, of its template and its submission, and holds both against
+the operator's ceilings. Called by submissions, and by the views that make templates."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from shared.domain.errors import FieldError, InvalidSpec
 from shared.domain.specs import Limits, Program, Resources, SimulationSpec, TemplateSpec
@@ -26,10 +27,31 @@ def command_of(spec: SimulationSpec, template: TemplateSpec) -> tuple[str, ...]:
 
 def check_ceilings(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> None:
     """InvalidSpec naming what is too much."""
-    errors = list(_too_much(_limits(spec, template, settings), _resources(template, settings), settings))
+    if errors := list(_too_much(_limits(spec, template, settings), _resources(template, settings), settings)):
+        raise _over(errors)
+
+
+def check_template(template: TemplateSpec, settings: WebSettings) -> None:
+    """InvalidSpec naming what no submission of this template could be allowed: resources, limits, images."""
+    errors = list(_too_much(template.limits, template.resources, settings))
+    images = {"image": template.image} | {f"containers.{place}.image": each.image
+                                          for place, each in enumerate(template.containers)}
+    errors += [FieldError(field, f"{image} is not among the images of ALLOWED_IMAGES")
+               for field, image in images.items() if image is not None and not _is_allowed(image, settings)]
+    for place, container in enumerate(template.containers):
+        errors += [FieldError(f"containers.{place}.{each.field}", each.message)
+                   for each in _too_much(Limits(), container.resources, settings)]
     if errors:
-        raise InvalidSpec("more than this deployment allows", code="over_the_ceiling", errors=errors,
-                          remedy="ask for less, or the operator for a higher ceiling")
+        raise _over(errors)
+
+
+def _is_allowed(image: str, settings: WebSettings) -> bool:
+    return not settings.image_patterns or any(fnmatchcase(image, each) for each in settings.image_patterns)
+
+
+def _over(errors: list[FieldError]) -> InvalidSpec:
+    return InvalidSpec("more than this deployment allows", code="over_the_ceiling", errors=errors,
+                       remedy="ask for less, or the operator for a higher ceiling")
 
 
 def _limits(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Limits:

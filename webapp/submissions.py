@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
-from shared.domain.errors import FieldError, InvalidSpec, Refused
+from shared.domain.errors import FieldError, InvalidSpec, QuotaExceeded, Refused
 from shared.domain.moves import Submission
 from shared.domain.specs import SimulationSpec, TemplateSpec
 from shared.domain.states import BundleState, State, phase
+from shared.persistence import quotas
 from shared.settings import WebSettings
 from webapp import offload
 from webapp.idempotency import Answer, Key
@@ -44,11 +45,14 @@ class Draft:
     refusals: list[Refused] = field(default_factory=list)
 
 
+Check = Callable[[Parts, Draft], None]
+
+
 def submit(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None, key: Key | None) -> Answer:
     """Write the simulation; (202, answer), or those of before for a known key. InvalidSpec says what is wrong."""
     if key and (answer := key.known(parts.connections.database)):
         return answer
-    made = draft(parts, spec, owner, viewer)
+    made = draft(parts, spec, owner, viewer, CHECKS)
     if made.refusals:
         raise made.refusals[0]
     submission = _submission(made, parts.settings)
@@ -59,7 +63,7 @@ def submit(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None,
 
 def try_out(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None) -> dict[str, Any]:
     """What `submit` would make of it, or every reason why it would not. Writes nothing."""
-    made = draft(parts, spec, owner, viewer)
+    made = draft(parts, spec, owner, viewer, (*CHECKS, _check_quota))
     # Without its template a point would lack the defaults.
     shown = [] if made.template is UNKNOWN else made.sets[:SHOWN_POINTS]
     return {
@@ -71,11 +75,12 @@ def try_out(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None
     }
 
 
-def draft(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None) -> Draft:
+def draft(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None,
+          checks: Sequence[Check]) -> Draft:
     """The submission as far as it can be made, with every reason against it."""
     seed = secrets.randbelow(SEEDS) if spec.seed is None else spec.seed
     made = Draft(spec.model_copy(update={"seed": seed}), owner, viewer)
-    for check in CHECKS:
+    for check in checks:
         try:
             check(parts, made)
         except Refused as refusal:
@@ -128,12 +133,20 @@ def _make_sets(parts: Parts, made: Draft) -> None:
         run(check_sets, made.sets, schema)
 
 
+def _check_quota(parts: Parts, made: Draft) -> None:
+    """Before the fact, for who only asks: a submission is held against its owner's limits as it is written."""
+    with parts.connections.database.single() as tx:
+        faults = quotas.faults(tx, made.owner, parts.connections.limits, more_queued=made.total or 0)
+    if faults:
+        raise QuotaExceeded("beyond the limits of its owner", errors=faults)
+
+
 def _directly(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return function(*args, **kwargs)
 
 
 # In the order in which they are told. Each may lean on what those before it have found.
-CHECKS: Sequence[Callable[[Parts, Draft], None]] = (
+CHECKS: Sequence[Check] = (
     _check_inputs,
     _find_template,
     _check_program,
@@ -172,4 +185,4 @@ def links(api: str, simulation: UUID | str) -> dict[str, str]:
     """Where to go on from a simulation."""
     this = f"{api}/simulations/{simulation}"
     return {"self": this, "status": f"{this}/status", "instances": f"{this}/instances",
-            "results": f"{this}/results", "events": f"{this}/events"}
+            "results": f"{this}/results", "events": f"{this}/events", "queue": f"{this}/queue"}

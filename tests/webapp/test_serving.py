@@ -97,6 +97,9 @@ def test_the_main_way_through_a_real_server(served: Served) -> None:
     assert (status["state"], status["counts"]["CANCELLED"], status["total"]) == ("CANCELLED", 1500, 1500)
     assert end.id == stream.all[-2].id
 
+    told = httpx.get(served.http.base_url.copy_with(path="/metrics"), timeout=60).text.splitlines()
+    assert 'simyard_jobs{kind="instance",state="CANCELLED"} 1500.0' in told
+
     refused = served.http.post("/simulations", json={"template": "t", "parameters": {"a": {"range": [1, 2, 0]}}})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "parameters.a")
 
@@ -110,11 +113,12 @@ def test_the_main_way_through_a_real_server(served: Served) -> None:
 def test_many_logins_at_once_do_not_stall_the_rest(served: Served) -> None:
     answers: list[int] = []
 
-    def login() -> None:
+    def login(place: int) -> None:
         with httpx.Client(base_url=served.http.base_url, timeout=60) as http:
-            answers.append(http.post("/auth/login", json={"email": "op@example.com", "password": "wrong"}).status_code)
+            tried = {"email": f"u{place}@example.com", "password": "wrong"}
+            answers.append(http.post("/auth/login", json=tried).status_code)
 
-    threads = [threading.Thread(target=login) for _ in range(12)]
+    threads = [threading.Thread(target=login, args=(place,)) for place in range(12)]
     for thread in threads:
         thread.start()
     others = 0

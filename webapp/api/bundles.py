@@ -47,7 +47,7 @@ def show_bundle(path: Id) -> Response:
     return answer(found)
 
 
-@api.post("/bundles", responses={201: Ticket, 200: Ticket, 413: PROBLEM})
+@api.post("/bundles", responses={201: Ticket, 200: Ticket})
 @needs("operator")
 def announce_bundle(body: Announcement) -> Response:
     """Begin to upload a recording: PUT each part to its URL, then complete.

@@ -9,11 +9,11 @@ from uuid import UUID
 from flask import Response, request
 from pydantic import Field
 
-from shared.domain.errors import NotFound, Unavailable
+from shared.domain.errors import NotFound
 from shared.domain.states import ENDED
 from webapp.api.resource import PROBLEM, Resource
 from webapp.api.schemas.base import Id, Query
-from webapp.auth.permissions import Caller, caller, needs
+from webapp.auth.permissions import Caller, caller, needs, still_admitted
 from webapp.hub import Frame, Mailbox, frame, frame_of
 from webapp.parts import Parts, parts
 from webapp.queries import events, simulations
@@ -79,7 +79,7 @@ def _stream(opening: list[Frame], mailbox: Mailbox, parts: Parts, caller: Caller
     number, ended = opening[-1].number or 0, opening[-1].ends
     while not ended:
         frames = mailbox.take(HEARTBEAT_SECONDS)
-        if frames is None or (not frames and not _still_there(parts, caller)):
+        if frames is None or (not frames and not still_admitted(parts, caller)):
             return  # cut: the client comes again with its last id
         fresh = [each for each in frames if each.number is None or each.number > number]
         number = max((each.number for each in fresh if each.number), default=number)
@@ -87,10 +87,3 @@ def _stream(opening: list[Frame], mailbox: Mailbox, parts: Parts, caller: Caller
         if fresh or not frames:
             yield b"".join(each.data for each in fresh) or b": still here\n\n"
     yield frame("end", {"number": number}, number).data
-
-
-def _still_there(parts: Parts, caller: Caller) -> bool:
-    try:
-        return parts.accounts.find(caller.id) is not None
-    except Unavailable:  # nobody is put out because the database restarts
-        return True

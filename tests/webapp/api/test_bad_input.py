@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 from pydantic import SecretStr
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 
+from shared.persistence import models
 from shared.persistence.models import simulations, templates
 from shared.settings import WebSettings
 from tests.webapp.web import API, User, Web, make_settings, problem
@@ -255,8 +256,8 @@ def test_a_bad_idempotency_key_is_400(operator: User) -> None:
 def test_with_every_server_down_it_is_503_and_says_which(lonely: Web) -> None:
     client = lonely.app.test_client()
     response = client.post(f"{API}/auth/login", json={"email": "a@b", "password": "x"})
-    told = problem(response, 503, "database_unavailable")
-    assert told["retryable"] and "DATABASE_URL" in told["remedy"]
+    told = problem(response, 503, "redis_unavailable")
+    assert told["retryable"] and "REDIS_URL" in told["remedy"]
     assert int(response.headers["Retry-After"]) > 0
 
 
@@ -281,3 +282,28 @@ def test_an_unexpected_error_shows_no_trace(lonely: Web, caplog: pytest.LogCaptu
 def test_a_missing_secret_stops_the_process_naming_it() -> None:
     with pytest.raises(ValueError, match="SECRET_KEY"):
         make_settings(secret_key="short")
+
+
+FILE = {"name": "a.db3", "size": 1, "sha256": "0" * 64}
+CREATING: dict[str, tuple[dict[str, Any], list[Table]]] = {
+    "/simulations": ({"template": "t"}, [models.simulations, models.jobs]),
+    "/simulations/{id}/retry": ({}, [models.simulations, models.jobs]),
+    "/templates": ({"name": "t", "command": ["/bin/true"]}, [models.templates, models.template_versions]),
+    "/bundles": ({"name": "b", "files": [FILE]}, [models.bundles, models.bundle_uploads]),
+    "/playbacks": ({"bundle": str(uuid4())}, [models.jobs, models.attempts, models.bundles]),
+    "/auth/tokens": ({"name": "t", "scopes": ["read"]}, [models.api_tokens, models.users]),
+    "/auth/login": ({"email": "a@b", "password": "x"}, [models.users]),
+}
+
+
+@pytest.mark.parametrize("path", CREATING)
+def test_no_column_can_be_slipped_in(web: Web, operator: User, path: str) -> None:
+    body, tables = CREATING[path]
+    document = web.app.api_doc
+    schema = document["paths"][API + path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    fields = document["components"]["schemas"][schema.rsplit("/", 1)[-1]]["properties"]
+    columns = {column.name for table in tables for column in table.c} - set(fields)
+    assert {"id", "created_at"} <= columns
+    for column in sorted(columns):
+        told = operator.post(path.format(id=uuid4()), body | {column: 1}, status=422)
+        assert {"field": column, "message": "there is no such field"} in told["errors"], column
