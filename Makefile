@@ -27,6 +27,7 @@ check: install  ## lint, types, import contracts, unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared webapp workers standalone client simulators
 	$(BIN)/pytest --numprocesses 2 -m "not servers and not long"
 
 bench: install  ## each figure a ratio against its limit, measured in the same run
