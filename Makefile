@@ -27,6 +27,7 @@ check: install  ## lint, types, import contracts, unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared webapp workers standalone client simulators
 	$(BIN)/pytest --numprocesses 2 -m "not servers and not long"
 
 bench: install  ## each figure a ratio against its limit, measured in the same run
@@ -34,4 +35,4 @@ bench: install  ## each figure a ratio against its limit, measured in the same r
 
 lock:  ## the hashed locks anew; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" setup.cfg --output-file requirements.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra standalone --extra dev setup.cfg --output-file requirements-dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra standalone --extra otel --extra dev setup.cfg --output-file requirements-dev.txt

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import launches, reading, recordings, submissions, transitions
+from benchmarks import admission, launches, lists, reading, recordings, submissions, transitions
 from benchmarks.report import Figure, machine
 from tests.stack import Stack
 
@@ -20,9 +20,10 @@ def main() -> int:
                 print(figure, flush=True)
                 figures.append(figure)
         with submissions.workers_asleep(stack):
-            for figure in transitions.measure(stack):
-                print(figure, flush=True)
-                figures.append(figure)
+            for measured in (transitions.measure(stack), admission.measure(stack), lists.measure(stack)):
+                for figure in measured:
+                    print(figure, flush=True)
+                    figures.append(figure)
     with tempfile.TemporaryDirectory(prefix="simyard-bench-") as folder:
         for figure in reading.measure(Path(folder)):
             print(figure, flush=True)

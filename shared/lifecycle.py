@@ -5,7 +5,7 @@ Every move is compare-and-set on (id, attempt, state) under the row's lock; a mo
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -15,10 +15,10 @@ from sqlalchemy import Connection, Row, func, insert, select, text, update
 from shared.domain.errors import IllegalTransition, NotFound
 from shared.domain.moves import Move, NewJob, Submission
 from shared.domain.specs import Program
-from shared.domain.states import LIVE, SUCCESS, Reason, State, end_of
+from shared.domain.states import ENDED, LIVE, SUCCESS, Reason, State, end_of
 from shared.messaging.announcer import Announcer
 from shared.messaging.queue import Work
-from shared.persistence import admission, transitions
+from shared.persistence import admission, quotas, retrying, transitions
 from shared.persistence.bundles import BundleRecord, begin_ingest, register_attempt
 from shared.persistence.database import Database
 from shared.persistence.deletion import delete_bundle, delete_simulation, hold_still
@@ -47,16 +47,23 @@ class End:
 
 class Lifecycle:
     """Opened once a process. `slots`: how many jobs of each kind may be live at once. `after` is called with the tasks
-    due after each commit; by default it settles at once."""
+    due after each commit; by default it settles at once. `limits`: of users who have none of their own."""
 
     def __init__(self, database: Database, announcer: Announcer, slots: Mapping[str, int],
-                 after: Callable[[Sequence[Work]], None] | None = None) -> None:
+                 after: Callable[[Sequence[Work]], None] | None = None,
+                 limits: quotas.Limits = quotas.NO_LIMITS) -> None:
         self._database = database
         self._announcer = announcer
         self._slots = slots
+        self._limits = limits
         self._after = after or self.settle
 
     # -- telling -------------------------------------------------------------------------------------------------
+
+    def send(self, work: Sequence[Work]) -> bool:
+        """Send the tasks of a commit, ahead of settling; whether the broker took them. The sweep sends what it did
+        not."""
+        return self._announcer.send(work)
 
     def settle(self, work: Sequence[Work] = ()) -> None:
         """Send the tasks, number what is committed, publish it. Also called by the sweep, for what a crash left."""
@@ -70,13 +77,14 @@ class Lifecycle:
     # -- beginning -----------------------------------------------------------------------------------------------
 
     def submit(self, submission: Submission, idempotency: Idempotency | None = None) -> tuple[int, Any] | None:
-        """Write the simulation, its jobs and its first event; None when written.
+        """Write the simulation, its jobs and its first event; None when written. QuotaExceeded if they are too many.
 
         With an idempotency key that has been answered already: that answer, and nothing is written.
         """
         with self._database.transaction() as tx:
             if idempotency is not None and (answer := claim_answer(tx, idempotency)):
                 return answer
+            quotas.check(tx, submission.owner, self._limits, more_queued=len(submission.sets))
             self._insert_simulation(tx, submission)
             self._insert_jobs(tx, submission)
             tx.execute(insert(events), {
@@ -140,7 +148,7 @@ class Lifecycle:
         """Move QUEUED jobs into the free slots of their kind, by priority, then the owner with the fewest live, then
         age."""
         with self._database.transaction() as tx:
-            chosen = admission.choose(tx, self._slots)
+            chosen = admission.choose(tx, self._slots, self._limits.running)
             admitted = tx.execute(transitions.ADMIT, {"ids": chosen}).all() if chosen else []
         if admitted:
             self._after([Work(row.job, State.STARTING, row.kind) for row in admitted])
@@ -150,6 +158,12 @@ class Lifecycle:
         """Let jobs start, or no more: what the stack says as it comes up and goes down."""
         with self._database.transaction() as tx:
             admission.set_open(tx, is_open)
+
+    def pause(self, *, paused: bool) -> None:
+        """Let no more jobs start, or go on: an admin's word. What runs is left alone."""
+        with self._database.transaction() as tx:
+            admission.set_paused(tx, paused)
+        self._after(())
 
     def pass_gate(self, job: UUID, attempt: int, *, host: str, boot: str, token_hash: str) -> bool:
         """Whether this call, and no other ever, may start the attempt: it is STARTING and nobody asked it to stop."""
@@ -285,6 +299,30 @@ class Lifecycle:
         transitions.move(tx, actor, moves)
         tx.execute(update(jobs).where(jobs.c.id.in_([row.id for row in rows])).values(cancel_requested=True))
         return [Work(row.id, move.new, row.kind) for row, move in moves]
+
+    # -- retrying ------------------------------------------------------------------------------------------------
+
+    def retry(self, simulation: UUID, states: Collection[State], *, actor: str) -> int:
+        """Queue the simulation's jobs that are in these terminal states again, each with its next attempt; how many.
+
+        IllegalTransition when none is; QuotaExceeded when they are too many."""
+        with self._database.transaction() as tx:
+            row = retrying.lock(tx, simulation)
+            if row is None:
+                raise NotFound(f"no simulation {simulation}")
+            if row.stop_requested and retrying.count(tx, simulation, frozenset(State) - ENDED):
+                raise IllegalTransition(f"simulation {simulation} is being cancelled",
+                                        remedy="retry once every instance has ended")
+            waiting = retrying.count(tx, simulation, states)
+            if not waiting:
+                names = " or ".join(sorted(states))
+                raise IllegalTransition(f"simulation {simulation} has no instance that is {names}",
+                                        code="nothing_to_retry", remedy="GET its status to see how its instances ended")
+            quotas.check(tx, row.owner, self._limits, more_queued=waiting)
+            retrying.queue_again(tx, simulation, states, actor)
+        self.settle()  # admission passes over simulations that have ended: first let this one's state be derived anew
+        self._after(())
+        return waiting
 
     @staticmethod
     def _by_user(row: Row[Any], new: State) -> Move:

@@ -3,6 +3,7 @@
 import os
 import sys
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -45,7 +46,18 @@ class Settings(DatabaseSettings):
     max_running_instances: Annotated[int, Field(ge=0)] | None = None
     max_running_playbacks: Annotated[int, Field(ge=0)] = 20
     max_running_ingests: Annotated[int, Field(ge=0)] = 4
+    max_running_per_user: Count | None = None
+    max_queued_per_user: Count | None = None
+    max_stored_bytes_per_user: Count | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _has_the_packages(cls, value: str | None) -> str | None:
+        if value is not None and find_spec("opentelemetry") is None:
+            raise ValueError("traces need the packages of the extra otel: pip install 'simyard[otel]'")
+        return value
 
     @field_validator("redis_url")
     @classmethod
@@ -73,8 +85,15 @@ class WebSettings(Settings):
     max_run_seconds: Annotated[float, Field(gt=0)] = 86_400
     max_memory_mb: Count = 65_536
     max_gpus: Annotated[int, Field(ge=0)] = 0
+    allowed_images: str = ""
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     simyard_reader_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] = "http://127.0.0.1:8010"
     simyard_reader_token: SecretStr = SecretStr("")
+
+    @cached_property
+    def image_patterns(self) -> list[str]:
+        """The patterns in ALLOWED_IMAGES, separated by commas; none allow every image."""
+        return [each.strip() for each in self.allowed_images.split(",") if each.strip()]
 
     @model_validator(mode="after")
     def _has_a_long_secret(self) -> "WebSettings":

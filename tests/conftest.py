@@ -1,15 +1,14 @@
 """The real servers, one set for each xdist worker, and a database of its own for each test that wants one."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
-import psycopg2
 import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.persistence.database import Database
 from standalone.servers import Servers
+from tests.databases import create_database, drop_database
 from tests.stack import Stack
 
 # A busy machine is no fault: no test asserts a wall-clock time.
@@ -43,15 +42,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.fixture(scope="session")
 def migrated(servers: Servers) -> str:
     """The URL of a migrated database, to make others from."""
-    return _create(servers.database_url, "template_migrated", migrate=True)
+    return create_database(servers.database_url, "template_migrated", migrate=True)
 
 
 @pytest.fixture
 def database_url(servers: Servers, migrated: str) -> Iterator[str]:
     """An empty, migrated database that nobody else uses."""
     name = f"test_{uuid4().hex}"
-    yield _create(servers.database_url, name, template="template_migrated")
-    _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    yield create_database(servers.database_url, name, template="template_migrated")
+    drop_database(servers.database_url, name)
 
 
 @pytest.fixture
@@ -73,30 +72,3 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with two workers and two watchers that a module may break as it likes."""
     with Stack(tmp_path_factory.mktemp("own"), "--workers", "2", "--watchers", "2") as stack:
         yield stack
-
-
-def _create(server_url: str, name: str, *, template: str = "template0", migrate: bool = False) -> str:
-    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
-    url = server_url.rsplit("/", 1)[0] + "/" + name
-    if migrate:
-        _migrate(url)
-    return url
-
-
-def _migrate(url: str) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config(toml_file=Path(__file__).parents[1] / "pyproject.toml")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DATABASE_URL", url)
-        command.upgrade(config, "head")
-
-
-def _execute(url: str, statement: str) -> None:
-    connection = psycopg2.connect(url)
-    try:
-        connection.autocommit = True
-        connection.cursor().execute(statement)
-    finally:
-        connection.close()

@@ -3,6 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from functools import partial
 
 from shared.domain.errors import Unavailable
 from shared.lifecycle import Lifecycle
@@ -13,14 +15,15 @@ log = logging.getLogger(__name__)
 
 class Bell:
     """`ring` only takes down what is due and returns. One thread, begun by the first ring, does all of it: it gives
-    out free slots, then sends the tasks of its own and the collected commits, then numbers and publishes once."""
+    out free slots, then sends the tasks of its own and the collected commits, then numbers and publishes once. What it
+    does for a commit it does in the context of who rang, so that log lines and traces name the request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rung = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
-        self._pending: list[Work] = []
+        self._pending: list[tuple[Context, Sequence[Work]]] = []
         self._admitted: list[Work] = []
         self._thread: threading.Thread | None = None
         self._lifecycle: Lifecycle | None = None
@@ -35,7 +38,7 @@ class Bell:
             self._admitted += work
             return
         with self._lock:
-            self._pending += work
+            self._pending.append((copy_context(), work))
             self._idle.clear()
             self._rung.set()
             if self._thread is None:
@@ -49,26 +52,31 @@ class Bell:
     def _answer(self) -> None:
         while self._rung.wait():
             with self._lock:
-                work, self._pending = self._pending, []
+                rung, self._pending = self._pending, []
                 self._rung.clear()
-            self._round(work)
+            self._round(rung)
             with self._lock:
                 if not self._rung.is_set():
                     self._idle.set()
 
-    def _round(self, work: list[Work]) -> None:
+    def _round(self, rung: Sequence[tuple[Context, Sequence[Work]]]) -> None:
         lifecycle = self._lifecycle
         if lifecycle is None:
             raise RuntimeError("the bell was rung before serve() named a lifecycle")
         self._admitted = []
-        self._try(lifecycle.admit)
-        self._try(lambda: lifecycle.settle(work + self._admitted))
+        first, _ = rung[0]  # what is done once for all is done in the name of who rang first
+        first.run(self._try, lifecycle.admit)
+        for context, work in rung:
+            if work and not context.run(self._try, partial(lifecycle.send, work)):
+                break  # the next would wait for the broker as long
+        first.run(self._try, partial(lifecycle.settle, self._admitted))
 
     @staticmethod
-    def _try(step: Callable[[], object]) -> None:
+    def _try(step: Callable[[], object]) -> object:
         try:
-            step()
+            return step()
         except Unavailable as error:
             log.warning("left to the sweep: %s", error)
         except Exception:  # the thread serves every later commit too; the sweep repeats what failed here
             log.exception("left to the sweep")
+        return None

@@ -1,14 +1,17 @@
-"""What happens around every request: its id, its log line, the headers that all answers carry."""
+"""What happens around every request: its id, its log line, its time for the metrics, the headers of all answers."""
 
 import logging
 import re
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
-from shared.logs import ids
+from shared.logs import ids, trace_of
+from webapp import audit
+from webapp.parts import parts
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,13 @@ def _begin() -> None:
     g.request_id = given if _SANE_ID.fullmatch(given) else uuid4().hex
     g.began = time.perf_counter()
     g.on_every_line = ExitStack()
-    g.on_every_line.enter_context(ids(request=g.request_id))
+    g.on_every_line.enter_context(ids(request=g.request_id, **trace_of(request.headers.get("traceparent", "")),
+                                      **_job_of(request.view_args or {})))
+
+
+def _job_of(path: Mapping[str, object]) -> dict[str, object]:
+    """The attempt that a recorder speaks for."""
+    return {name: path[name] for name in ("job", "attempt") if name in path}
 
 
 def _finish(response: Response) -> Response:
@@ -40,18 +49,22 @@ def _finish(response: Response) -> Response:
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Cache-Control", "no-store")
-    _write_line(response)
+    audit.record(response)
+    seconds = time.perf_counter() - g.began
+    route = request.url_rule.rule if request.url_rule else None
+    parts().metrics.requests.observe(request.method, route, response.status_code, seconds)
+    _write_line(response, seconds)
     return response
 
 
-def _write_line(response: Response) -> None:
+def _write_line(response: Response, seconds: float) -> None:
     """A line for each request that changes or fails; polls and lists are there at DEBUG."""
     quiet = request.method in ("GET", "HEAD", "OPTIONS") and response.status_code < 400
     level = logging.DEBUG if quiet or request.endpoint == "internal.report" else logging.INFO
     if log.isEnabledFor(level):
         caller = g.get("caller")
         log.log(level, "%s %s %d %.1f ms%s", request.method, request.path, response.status_code,
-                1000 * (time.perf_counter() - g.began), f" by {caller.id}" if caller else "")
+                1000 * seconds, f" by {caller.id}" if caller else "")
 
 
 def _end(_error: BaseException | None) -> None:

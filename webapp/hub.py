@@ -125,6 +125,12 @@ class Hub:
             if not self._mailboxes:
                 self._last = None
 
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        with self._lock:
+            return sum(len(mailboxes) for mailboxes in self._mailboxes.values())
+
     def close(self) -> None:
         """End every stream of this process."""
         self.closing.set()

@@ -83,10 +83,10 @@ def make_admin(database: Database, settings: InstallSettings) -> None:
     email, password = settings.simyard_admin_email.strip().lower(), settings.simyard_admin_password.get_secret_value()
     with database.transaction() as tx:
         known = users.by_email(tx, email)
-        if known is None and not writes.add_user(tx, email, hash_password(password), "admin"):
+        if known is None and writes.add_user(tx, email, hash_password(password), "admin") is None:
             known = users.by_email(tx, email)  # another install was faster
         if known is not None and not matches(known.password_hash, password):
-            writes.set_password(tx, known.id, hash_password(password))
+            writes.change_user(tx, known.id, {"password_hash": hash_password(password)}, end_logins=True)
 
 
 def make_template(database: Database, file: Path) -> None:

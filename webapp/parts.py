@@ -7,8 +7,11 @@ from flask import current_app
 from shared.connections import Connections
 from shared.settings import WebSettings
 from webapp.auth.accounts import Accounts
+from webapp.auth.api_tokens import ApiTokens
+from webapp.auth.throttle import Throttle
 from webapp.auth.tokens import Tokens
 from webapp.hub import Hub
+from webapp.metrics import Metrics
 from webapp.progress import Progress
 from webapp.relays import Relays
 from webapp.templates import Templates
@@ -24,10 +27,13 @@ class Parts:
     connections: Connections
     accounts: Accounts
     tokens: Tokens
+    api_tokens: ApiTokens
+    throttle: Throttle
     templates: Templates
     hub: Hub
     progress: Progress
     relays: Relays
+    metrics: Metrics
 
     def close(self) -> None:
         """End every stream, write down the last progress. The doors are closed by whoever opened them."""

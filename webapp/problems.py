@@ -9,7 +9,7 @@ from flask import Flask, Response, json
 from werkzeug.exceptions import HTTPException
 
 from shared.domain import errors
-from shared.domain.errors import FieldError, Refused, SimyardError, Unavailable
+from shared.domain.errors import FieldError, QuotaExceeded, Refused, SimyardError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,16 @@ class Unauthenticated(Refused):
     code = "unauthenticated"
 
 
+class Throttled(QuotaExceeded):
+    """It comes too soon; `retry_after_seconds` says when not."""
+
+    code = "throttled"
+
+    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail, remedy=f"wait {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
 STATUS: Mapping[type[SimyardError], int] = {
     BadRequest: 400,
     Unauthenticated: 401,
@@ -35,7 +45,7 @@ STATUS: Mapping[type[SimyardError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.InvalidSpec: 422,
-    errors.QuotaExceeded: 429,
+    QuotaExceeded: 429,
     errors.Refused: 422,
     errors.Unavailable: 503,
 }
@@ -79,7 +89,8 @@ def _ours(error: SimyardError) -> Response:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     if isinstance(error, Unavailable):
         log.warning("unavailable: %s", error.detail)
-    return problem(status, error.code, error.detail, remedy=error.remedy, errors=error.errors)
+    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Throttled) else None
+    return problem(status, error.code, error.detail, remedy=error.remedy, errors=error.errors, headers=headers)
 
 
 def _http(error: HTTPException) -> Response:

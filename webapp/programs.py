@@ -1,7 +1,8 @@
-"""Makes the program that every attempt of a simulation runs, of its template and its submission, within the operator's
-ceilings. Called by submissions."""
+"""Makes the program that every attempt of a simulation runs, of its template and its submission, and holds both against
+the operator's ceilings. Called by submissions, and by the views that make templates."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from shared.domain.errors import FieldError, InvalidSpec
 from shared.domain.specs import Limits, Program, Resources, SimulationSpec, TemplateSpec
@@ -10,26 +11,61 @@ from shared.settings import WebSettings
 
 def make_program(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Program:
     """The template with the submission's overrides and every default stated. InvalidSpec naming what is too much."""
+    command = command_of(spec, template)
+    check_ceilings(spec, template, settings)
+    return Program(command=command, inputs=tuple(spec.inputs), env=template.env | spec.env,
+                   resources=_resources(template, settings), limits=_limits(spec, template, settings),
+                   stop=template.stop, record=template.record, retry=template.retry)
+
+
+def command_of(spec: SimulationSpec, template: TemplateSpec) -> tuple[str, ...]:
+    """The command that is to run. InvalidSpec when it is an image."""
     if spec.image is not None or template.image is not None or template.command is None:
         raise _cannot_run_image(spec)
+    return template.command
+
+
+def check_ceilings(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> None:
+    """InvalidSpec naming what is too much."""
+    if errors := list(_too_much(_limits(spec, template, settings), _resources(template, settings), settings)):
+        raise _over(errors)
+
+
+def check_template(template: TemplateSpec, settings: WebSettings) -> None:
+    """InvalidSpec naming what no submission of this template could be allowed: resources, limits, images."""
+    errors = list(_too_much(template.limits, template.resources, settings))
+    images = {"image": template.image} | {f"containers.{place}.image": each.image
+                                          for place, each in enumerate(template.containers)}
+    errors += [FieldError(field, f"{image} is not among the images of ALLOWED_IMAGES")
+               for field, image in images.items() if image is not None and not _is_allowed(image, settings)]
+    for place, container in enumerate(template.containers):
+        errors += [FieldError(f"containers.{place}.{each.field}", each.message)
+                   for each in _too_much(Limits(), container.resources, settings)]
+    if errors:
+        raise _over(errors)
+
+
+def _is_allowed(image: str, settings: WebSettings) -> bool:
+    return not settings.image_patterns or any(fnmatchcase(image, each) for each in settings.image_patterns)
+
+
+def _over(errors: list[FieldError]) -> InvalidSpec:
+    return InvalidSpec("more than this deployment allows", code="over_the_ceiling", errors=errors,
+                       remedy="ask for less, or the operator for a higher ceiling")
+
+
+def _limits(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Limits:
     overrides = {name: value for name, value in spec.limits.model_dump().items() if value is not None}
     limits = template.limits.model_copy(update=overrides)
     if limits.run_seconds is None:
-        limits = limits.model_copy(update={"run_seconds": settings.execution_timeout_seconds})
-    resources = template.resources
-    if resources.memory_mb is None:
-        resources = resources.model_copy(update={"memory_mb": settings.execution_memory_limit_mb})
-    _check_ceilings(limits, resources, settings)
-    return Program(command=template.command, inputs=tuple(spec.inputs), env=template.env | spec.env,
-                   resources=resources, limits=limits, stop=template.stop, record=template.record,
-                   retry=template.retry)
+        return limits.model_copy(update={"run_seconds": settings.execution_timeout_seconds})
+    return limits
 
 
-def _check_ceilings(limits: Limits, resources: Resources, settings: WebSettings) -> None:
-    errors = list(_too_much(limits, resources, settings))
-    if errors:
-        raise InvalidSpec("more than this deployment allows", code="over_the_ceiling", errors=errors,
-                          remedy="ask for less, or the operator for a higher ceiling")
+def _resources(template: TemplateSpec, settings: WebSettings) -> Resources:
+    if template.resources.memory_mb is None:
+        return template.resources.model_copy(update={"memory_mb": settings.execution_memory_limit_mb})
+    return template.resources
 
 
 def _too_much(limits: Limits, resources: Resources, settings: WebSettings) -> Iterator[FieldError]:

@@ -1,64 +1,171 @@
-"""What POST /simulations does: template, sets and program of a submission, handed to lifecycle in one transaction."""
+"""What POST /simulations does: a submission is drafted and looked at from all sides, and either handed to lifecycle in
+one transaction, or told what would come of it (dry_run)."""
 
 import secrets
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
-from shared.domain.errors import FieldError, InvalidSpec
+from shared.domain.errors import FieldError, InvalidSpec, QuotaExceeded, Refused
 from shared.domain.moves import Submission
-from shared.domain.specs import SimulationSpec
+from shared.domain.specs import SimulationSpec, TemplateSpec
 from shared.domain.states import BundleState, State, phase
+from shared.persistence import quotas
+from shared.settings import WebSettings
 from webapp import offload
 from webapp.idempotency import Answer, Key
+from webapp.parameter_schema import compiled
 from webapp.parts import Parts
-from webapp.programs import make_program
+from webapp.programs import check_ceilings, command_of, make_program
 from webapp.queries import bundles
 from webapp.queries.simulations import PRIORITIES
-from webapp.sweeps import SEEDS, Sets, expand
+from webapp.sweeps import SEEDS, Sets, TooMuch, check_sets, expand
 from webapp.templates import Template
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SHOWN_POINTS = 20
+# In place of a template that is not there, so that the rest is looked at all the same.
+UNKNOWN = Template("unknown", 0, TemplateSpec(name="unknown", command=("unknown",)))
+
+
+@dataclass
+class Draft:
+    """What a submission would make, as far as it can be told, and why it is refused. `spec` states its seed; `total`
+    is how many instances it asks for, None where that cannot be known."""
+
+    spec: SimulationSpec
+    owner: UUID
+    viewer: UUID | None
+    template: Template = UNKNOWN
+    sets: Sets = field(default_factory=list)
+    total: int | None = None
+    refusals: list[Refused] = field(default_factory=list)
+
+
+Check = Callable[[Parts, Draft], None]
 
 
 def submit(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None, key: Key | None) -> Answer:
     """Write the simulation; (202, answer), or those of before for a known key. InvalidSpec says what is wrong."""
     if key and (answer := key.known(parts.connections.database)):
         return answer
-    _check_inputs(parts, spec, viewer)
-    template = parts.templates.find(spec.template)
-    spec = spec.model_copy(update={
-        "template": f"{template.name}@{template.version}", "name": spec.name or template.name,
-        "seed": secrets.randbelow(SEEDS) if spec.seed is None else spec.seed})
-    program = make_program(spec, template.spec, parts.settings)
-    sets = _expand(spec, template, parts.settings.max_instances_per_simulation)
-    submission = Submission(
-        id=uuid4(), name=spec.name or template.name, owner=owner, visibility=spec.visibility, labels=spec.labels,
-        template=template.name, template_version=template.version, spec=stored_spec(spec),
-        program=program, seed=spec.seed or 0, priority=PRIORITIES[spec.priority], max_parallel=spec.max_parallel,
-        sets=sets, keep=spec.keep, keep_days=spec.keep_days)
+    made = draft(parts, spec, owner, viewer, CHECKS)
+    if made.refusals:
+        raise made.refusals[0]
+    submission = _submission(made, parts.settings)
     body = _answer(submission, parts.settings.api_str)
     known = parts.connections.lifecycle.submit(submission, key.answering(202, body) if key else None)
     return known or (202, body)
 
 
-def _check_inputs(parts: Parts, spec: SimulationSpec, viewer: UUID | None) -> None:
+def try_out(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None) -> dict[str, Any]:
+    """What `submit` would make of it, or every reason why it would not. Writes nothing."""
+    made = draft(parts, spec, owner, viewer, (*CHECKS, _check_quota))
+    # Without its template a point would lack the defaults.
+    shown = [] if made.template is UNKNOWN else made.sets[:SHOWN_POINTS]
+    return {
+        "dry_run": True, "accepted": not made.refusals, "total": made.total, "seed": made.spec.seed,
+        "points": [{"index": index, "parameters": parameters, "seed": seed}
+                   for index, (parameters, seed) in enumerate(shown)],
+        "refused": [{"field": error.field, "message": error.message} for refusal in made.refusals
+                    for error in refusal.errors or (FieldError("body", refusal.detail),)],
+    }
+
+
+def draft(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None,
+          checks: Sequence[Check]) -> Draft:
+    """The submission as far as it can be made, with every reason against it."""
+    seed = secrets.randbelow(SEEDS) if spec.seed is None else spec.seed
+    made = Draft(spec.model_copy(update={"seed": seed}), owner, viewer)
+    for check in checks:
+        try:
+            check(parts, made)
+        except Refused as refusal:
+            made.refusals.append(refusal)
+    return made
+
+
+# -- the checks -----------------------------------------------------------------------------------------------------
+
+def _check_inputs(parts: Parts, made: Draft) -> None:
     """Every input is a bundle with its files that the one who submits may read."""
-    if not spec.inputs:
+    wanted = made.spec.inputs
+    if not wanted:
         return
     with parts.connections.database.single() as tx:
-        states = bundles.states(tx, spec.inputs, viewer)
+        states = bundles.states(tx, wanted, made.viewer)
     wrong = [FieldError(f"inputs.{place}", f"there is no bundle {bundle}" if bundle not in states else
                         f"bundle {bundle} is {states[bundle]}")
-             for place, bundle in enumerate(spec.inputs)
+             for place, bundle in enumerate(wanted)
              if states.get(bundle) not in (BundleState.READY, BundleState.DAMAGED)]
     if wrong:
         raise InvalidSpec("not valid: inputs", code="invalid", errors=wrong)
 
 
-def _expand(spec: SimulationSpec, template: Template, ceiling: int) -> Sets:
+def _find_template(parts: Parts, made: Draft) -> None:
+    made.template = parts.templates.find(made.spec.template)
+
+
+def _check_program(_parts: Parts, made: Draft) -> None:
+    command_of(made.spec, made.template.spec)
+
+
+def _check_ceilings(parts: Parts, made: Draft) -> None:
+    check_ceilings(made.spec, made.template.spec, parts.settings)
+
+
+def _make_sets(parts: Parts, made: Draft) -> None:
+    """The sets, also when they do not fit the template."""
+    spec, schema = made.spec, compiled(made.template.spec.parameters)
+    varies = spec.points or spec.samples or any(isinstance(each, dict) for each in spec.parameters.values())
     # One point is made faster than a thread is reached.
-    varies = spec.points is not None or any(isinstance(each, dict) for each in spec.parameters.values())
-    if not varies and spec.repeats <= 100:
-        return expand(spec, template.spec, ceiling)
-    return offload.run(expand, spec, template.spec, ceiling)
+    run = offload.run if varies or spec.repeats > 100 else _directly
+    try:
+        made.sets = run(expand, spec, schema, parts.settings.max_instances_per_simulation)
+    except TooMuch as refusal:
+        made.total = refusal.total
+        raise
+    made.total = len(made.sets)
+    if made.template is not UNKNOWN:
+        run(check_sets, made.sets, schema)
+
+
+def _check_quota(parts: Parts, made: Draft) -> None:
+    """Before the fact, for who only asks: a submission is held against its owner's limits as it is written."""
+    with parts.connections.database.single() as tx:
+        faults = quotas.faults(tx, made.owner, parts.connections.limits, more_queued=made.total or 0)
+    if faults:
+        raise QuotaExceeded("beyond the limits of its owner", errors=faults)
+
+
+def _directly(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    return function(*args, **kwargs)
+
+
+# In the order in which they are told. Each may lean on what those before it have found.
+CHECKS: Sequence[Check] = (
+    _check_inputs,
+    _find_template,
+    _check_program,
+    _check_ceilings,
+    _make_sets,
+)
+
+
+# -- what is written ------------------------------------------------------------------------------------------------
+
+def _submission(made: Draft, settings: WebSettings) -> Submission:
+    template = made.template
+    spec = made.spec.model_copy(update={
+        "template": f"{template.name}@{template.version}", "name": made.spec.name or template.name})
+    return Submission(
+        id=uuid4(), name=spec.name or template.name, owner=made.owner, visibility=spec.visibility, labels=spec.labels,
+        template=template.name, template_version=template.version, spec=stored_spec(spec),
+        program=make_program(spec, template.spec, settings), seed=spec.seed or 0, priority=PRIORITIES[spec.priority],
+        max_parallel=spec.max_parallel, sets=made.sets, keep=spec.keep, keep_days=spec.keep_days)
 
 
 def stored_spec(spec: SimulationSpec) -> dict[str, Any]:
@@ -77,4 +184,5 @@ def _answer(submission: Submission, api: str) -> dict[str, Any]:
 def links(api: str, simulation: UUID | str) -> dict[str, str]:
     """Where to go on from a simulation."""
     this = f"{api}/simulations/{simulation}"
-    return {"self": this, "status": f"{this}/status", "instances": f"{this}/instances", "events": f"{this}/events"}
+    return {"self": this, "status": f"{this}/status", "instances": f"{this}/instances",
+            "results": f"{this}/results", "events": f"{this}/events", "queue": f"{this}/queue"}

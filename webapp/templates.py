@@ -35,10 +35,18 @@ class Templates:
         self._cache: OrderedDict[tuple[str, int], Template] = OrderedDict()
 
     def find(self, reference: str) -> Template:
-        """The template of `name@version`, or the newest of `name`. InvalidSpec when there is none."""
+        """The template of `name@version`, or the newest of `name`. InvalidSpec when there is none to take."""
         name, _, number = reference.partition("@")
-        version = int(number) if number else self._newest(name)
-        found = self._cache.get((name, version or 0)) or self._read(name, version or 0)
+        with self._database.single() as tx:
+            newest = queries.newest_number(tx, name)
+        if newest is None:
+            raise self._unknown(reference)
+        if newest.archived_at is not None:
+            raise InvalidSpec(f"template {name} is archived", code="template_archived",
+                              errors=[FieldError("template", f"{name} is archived")],
+                              remedy="take another template, or PUT this one to take it out of the archive")
+        version = int(number) if number else newest.number
+        found = self._cache.get((name, version)) or self._read(name, version)
         if found is None:
             raise self._unknown(reference)
         return found
@@ -51,7 +59,7 @@ class Templates:
         with self._database.transaction() as tx:
             at = writes.now(tx)
             stored = spec.model_dump(mode="json")
-            body = {"version": 1, "owner": str(owner), "created_at": rfc3339(at), **stored}
+            body = {"version": 1, "owner": str(owner), "created_at": rfc3339(at), "archived_at": None, **stored}
             if key and (answer := claim_answer(tx, key.answering(201, body))):
                 return answer
             if not writes.add_template(tx, owner, stored, at):
@@ -59,9 +67,19 @@ class Templates:
                                errors=[FieldError("name", "is taken")], remedy="choose another name")
         return 201, body
 
-    def _newest(self, name: str) -> int | None:
-        with self._database.single() as tx:
-            return queries.newest_number(tx, name)
+    def change(self, spec: TemplateSpec) -> dict[str, Any]:
+        """Make the next version, unless the newest is the same, and take it out of the archive; the newest as the API
+        answers it. InvalidSpec when the parameters are no schema."""
+        check_schema(spec.parameters)
+        with self._database.transaction() as tx:
+            writes.add_version(tx, spec.name, spec.model_dump(mode="json"))
+            writes.set_archived(tx, spec.name, archived=False)
+        return show(self._database, spec.name)
+
+    def archive(self, name: str) -> None:
+        """Let it take no submissions any more; again changes nothing."""
+        with self._database.transaction() as tx:
+            writes.set_archived(tx, name, archived=True)
 
     def _read(self, name: str, version: int) -> Template | None:
         with self._database.single() as tx:

@@ -14,6 +14,7 @@ from shared.domain.events import rfc3339
 from shared.domain.moves import NewJob
 from shared.domain.specs import Limits, Program, Record, Resources, Retry
 from shared.domain.states import BundleState, Kind, Reason
+from shared.persistence import quotas
 from shared.persistence.bundles import Announced, announce, announced, digest
 from shared.persistence.queries import Idempotency, claim_answer
 from shared.storage import keys
@@ -63,6 +64,7 @@ def _write(parts: Parts, about: dict[str, Any], files: list[Announced], key: Ide
     with parts.connections.database.transaction() as tx:
         if key and (answer := claim_answer(tx, key)):
             return answer
+        quotas.check(tx, about["owner"], parts.connections.limits, more_bytes=sum(file.size for file in files))
         announce(tx, about, files)
     return None
 

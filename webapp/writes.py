@@ -1,18 +1,20 @@
-"""The small writes that are no states: users, templates, bundles, and what recorders report. Called by install,
-templates, api.bundles, progress and internal, each inside a transaction of its own."""
+"""The small writes that are no states: users and their tokens, the audit trail, templates, bundles, and what recorders
+report. Called by views, install, templates, audit, progress and internal, each inside a transaction of its own."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, text, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from shared.domain.errors import Conflict
 from shared.domain.states import LIVE
 from shared.persistence.deletion import hold_still
-from shared.persistence.models import NOW, attempts, bundles, jobs, template_versions, templates, users
+from shared.persistence.models import NOW, api_tokens, attempts, bundles, jobs, template_versions, templates, users
 
 
 def now(tx: Connection) -> datetime:
@@ -23,15 +25,63 @@ def now(tx: Connection) -> datetime:
 
 # -- users --------------------------------------------------------------------------------------------------------
 
-def add_user(tx: Connection, email: str, password_hash: str, role: str) -> bool:
-    """Make the user; False when there is one of that address already."""
-    return tx.execute(upsert(users).values(id=uuid4(), email=email, password_hash=password_hash, role=role)
-                      .on_conflict_do_nothing()).rowcount == 1
+def add_user(tx: Connection, email: str, password_hash: str, role: str, **limits: int | None) -> Row[Any] | None:
+    """Make the user; None when there is one of that address already."""
+    return tx.execute(upsert(users).values(id=uuid4(), email=email, password_hash=password_hash, role=role, **limits)
+                      .on_conflict_do_nothing().returning(users)).first()
 
 
-def set_password(tx: Connection, user: UUID, password_hash: str) -> None:
-    """Give the user another password."""
-    tx.execute(update(users).where(users.c.id == user).values(password_hash=password_hash))
+def change_user(tx: Connection, user: UUID, changes: dict[str, Any], *, end_logins: bool) -> Row[Any] | None:
+    """Change these columns; None when there is no such user. With `end_logins` every login of before is void."""
+    values = changes | ({"session_version": users.c.session_version + 1} if end_logins else {})
+    return tx.execute(update(users).where(users.c.id == user).values(values).returning(users)).first()
+
+
+def delete_user(tx: Connection, user: UUID) -> bool:
+    """Delete the user; his things stay, without an owner. False when there is none."""
+    return tx.execute(delete(users).where(users.c.id == user)).rowcount == 1
+
+
+def leave_an_admin(tx: Connection, user: UUID) -> None:
+    """Conflict when the user is the only admin who is not disabled: nobody would be left who could undo his going."""
+    admins = tx.execute(select(users.c.id).where(users.c.role == "admin", ~users.c.disabled)
+                        .order_by(users.c.id).with_for_update()).scalars().all()
+    if admins == [user]:
+        raise Conflict("this is the only admin", code="last_admin", remedy="make another user an admin first")
+
+
+# -- API tokens ---------------------------------------------------------------------------------------------------
+
+def add_token(tx: Connection, owner: UUID, digest: str, **values: Any) -> Row[Any]:
+    """Make the API token with these name, scopes and expires_at."""
+    return tx.execute(insert(api_tokens).values(id=uuid4(), owner=owner, digest=digest, **values)
+                      .returning(api_tokens)).one()
+
+
+def use_token(tx: Connection, digest: str) -> Row[Any] | None:
+    """Write down that the token was used; None when there is none that has not expired."""
+    return tx.execute(update(api_tokens).where(
+        api_tokens.c.digest == digest, func.coalesce(api_tokens.c.expires_at > NOW, True))
+        .values(last_used_at=NOW).returning(api_tokens)).first()
+
+
+def delete_token(tx: Connection, owner: UUID, token: UUID) -> bool:
+    """Delete the user's token; False when he has no such one."""
+    return tx.execute(delete(api_tokens).where(api_tokens.c.id == token, api_tokens.c.owner == owner)).rowcount == 1
+
+
+# -- audit --------------------------------------------------------------------------------------------------------
+
+def add_audit(tx: Connection, entry: dict[str, Any]) -> None:
+    """Add an entry to the trail. It does not wait for the disk: what it tells of did."""
+    tx.execute(_ADD_AUDIT, entry | {"detail": json.dumps(entry["detail"])})
+
+
+# Sent as one, so that the setting holds for this statement alone.
+_ADD_AUDIT = text("""
+    SET LOCAL synchronous_commit TO off;
+    INSERT INTO audit ("user", email, token, address, method, path, status, request, detail)
+    VALUES (:user, :email, :token, :address, :method, :path, :status, :request, CAST(:detail AS jsonb))""")
 
 
 # -- templates ----------------------------------------------------------------------------------------------------
@@ -56,6 +106,13 @@ def add_version(tx: Connection, name: str, spec: dict[str, Any]) -> int | None:
         return None
     tx.execute(insert(template_versions).values(template=template, version=newest.version + 1, spec=spec))
     return int(newest.version) + 1
+
+
+def set_archived(tx: Connection, name: str, *, archived: bool) -> None:
+    """Put the template into the archive, or take it out; what is there already stays as it is."""
+    there = templates.c.archived_at.is_not(None)
+    tx.execute(update(templates).where(templates.c.name == name, ~there if archived else there)
+               .values(archived_at=NOW if archived else None))
 
 
 # -- bundles --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import psycopg2
 from gevent import monkey
 from psycopg2 import extensions
 
-from shared import logs
+from shared import logs, traces
 from shared.connections import Connections
 from shared.settings import WebSettings, read
 from webapp import create_app
@@ -44,10 +44,16 @@ def end_streams_at(signal_number: int) -> None:
 
 settings = read(WebSettings)
 logs.configure(settings.log_level)
+traced = traces.begin("simyard-web", settings)
 bell = Bell()
 connections = Connections(settings, application="web", pool_size=POOL_SIZE, after=bell.ring)
 bell.serve(connections.lifecycle)
 app = create_app(settings, connections)
+if traced:
+    from opentelemetry.instrumentation.flask import FlaskInstrumentor  # an extra
+
+    FlaskInstrumentor().instrument_app(  # type: ignore[no-untyped-call]
+        app, excluded_urls="/health,/metrics$,/up$")
 if monkey.is_module_patched("socket"):
     extensions.set_wait_callback(wait_for_postgres)
     end_streams_at(signal.SIGTERM)

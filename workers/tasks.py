@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from shared import logs
 from shared.messaging.queue import COLLECT, INGEST, LAUNCH, PLAY, STOP
 from workers import collecting, launching, stopping
 from workers.app import app, doors
@@ -11,33 +10,28 @@ from workers.app import app, doors
 @app.task(name=LAUNCH)
 def launch(job: str) -> None:
     """Start the program of an admitted job."""
-    with logs.ids(task=LAUNCH, job=job):
-        launching.launch(doors(), UUID(job))
+    launching.launch(doors(), UUID(job))
 
 
 @app.task(name=INGEST)
 def ingest(job: str) -> None:
     """Start the ingester of an admitted job."""
-    with logs.ids(task=INGEST, job=job):
-        launching.launch(doors(), UUID(job))
+    launching.launch(doors(), UUID(job))
 
 
 @app.task(name=PLAY)
 def play(job: str) -> None:
     """Start the player of an admitted job."""
-    with logs.ids(task=PLAY, job=job):
-        launching.launch(doors(), UUID(job))
+    launching.launch(doors(), UUID(job))
 
 
 @app.task(name=STOP)
 def stop(job: str) -> None:
     """Signal the program of a stopping job."""
-    with logs.ids(task=STOP, job=job):
-        stopping.stop(doors(), UUID(job))
+    stopping.stop(doors(), UUID(job))
 
 
 @app.task(name=COLLECT)
 def collect(job: str) -> None:
     """Register what an ended attempt recorded, and end it."""
-    with logs.ids(task=COLLECT, job=job):
-        collecting.collect(doors(), UUID(job))
+    collecting.collect(doors(), UUID(job))

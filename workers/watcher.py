@@ -14,7 +14,7 @@ from datetime import timedelta
 from time import monotonic, sleep
 from uuid import UUID, uuid4
 
-from shared import logs
+from shared import logs, traces
 from shared.domain.errors import Unavailable
 from shared.domain.moves import Move
 from shared.domain.specs import Program
@@ -76,9 +76,11 @@ class Watcher:
         wait = 0.0 if self._chores.step() else max(0.0, self._next_sweep - monotonic())
         hinted = self._runtime.hints(wait)
         if hinted:
-            self.look([name.job for name in hinted])
+            with traces.span("look"):
+                self.look([name.job for name in hinted])
         if monotonic() >= self._next_sweep:
-            self.sweep()
+            with traces.span("sweep"):
+                self.sweep()
             self._next_sweep = monotonic() + SWEEP_SECONDS
 
     def _hold_lease(self) -> bool:
@@ -122,7 +124,9 @@ class Watcher:
         for row in rows:
             if row.state not in LIVE:
                 continue
-            match self._decide(row):
+            with logs.ids(job=row.id, attempt=row.attempt):
+                decision = self._decide(row)
+            match decision:
                 case Move() as move:
                     moves.append(move)
                 case Ring() as ring:
@@ -166,10 +170,14 @@ class Watcher:
             rows = {row.id: row for row in jobs_by_id(tx, [name.job for name in strange])}
             kept = kept_attempts(tx, [name.job for name in strange])
         for name in strange:
-            try:
-                self._dispose_of(name, rows.get(name.job), kept=(name.job, name.attempt) in kept)
-            except (OSError, ValueError, Unavailable):  # nor may it stop the tidying
-                log.exception("%s cannot be tidied up", name)
+            with logs.ids(job=name.job, attempt=name.attempt):
+                self._tidy_up(name, rows.get(name.job), kept=(name.job, name.attempt) in kept)
+
+    def _tidy_up(self, name: Name, row: JobRow | None, *, kept: bool) -> None:
+        try:
+            self._dispose_of(name, row, kept=kept)
+        except (OSError, ValueError, Unavailable):  # nor may it stop the tidying
+            log.exception("%s cannot be tidied up", name)
 
     def _dispose_of(self, name: Name, row: JobRow | None, *, kept: bool) -> None:
         what = dispose(None if row is None else State(row.state), seen=self._runtime.observe(name),
@@ -198,11 +206,13 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    traces.begin("simyard-watcher", settings)
     doors = open_doors(settings, application="watcher")
     try:
         Watcher(doors, settings.audit_keep_days).run(stopped)
     finally:
         doors.connections.close()
+        traces.end()
 
 
 if __name__ == "__main__":

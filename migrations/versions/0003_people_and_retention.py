@@ -51,6 +51,10 @@ def upgrade() -> None:
     op.create_check_constraint(op.f('ck_simulations_keep'), 'simulations', "keep IN ('all', 'failed', 'none')")
     op.create_index('ix_simulations_owner', 'simulations',
                     ['owner', sa.literal_column('created_at DESC'), sa.literal_column('id DESC')], unique=False)
+    op.create_index('ix_simulations_open', 'simulations',
+                    ['owner', sa.literal_column('priority DESC'), 'created_at', 'id'], unique=False,
+                    postgresql_where=sa.text("NOT (state IN ('CANCELLED', 'FAILED', 'SUCCEEDED')) "
+                                             "AND NOT stop_requested"))
     op.create_index('ix_simulations_keep_days', 'simulations', ['updated_at'], unique=False,
                     postgresql_where=sa.text('keep_days IS NOT NULL'))
     op.create_index('ix_simulations_deleted', 'simulations', ['deleted_at'], unique=False,
@@ -59,6 +63,8 @@ def upgrade() -> None:
                     postgresql_where=sa.text("state = 'QUEUED' AND kind = 'instance'"))
     op.create_index('ix_jobs_ended', 'jobs', ['ended_at'], unique=False,
                     postgresql_where=sa.text('ended_at IS NOT NULL'))
+    op.create_index('ix_jobs_tally', 'jobs', ['kind', 'state'], unique=False,
+                    postgresql_where=sa.text("state IN ('CANCELLED', 'FAILED', 'SUCCEEDED')"))
     op.add_column('bundles', sa.Column('size', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
     op.add_column('bundles', sa.Column('hold', sa.Boolean(), server_default=sa.text('false'), nullable=False))
     op.add_column('bundles', sa.Column('keep_days', sa.Integer(), nullable=True))
@@ -91,9 +97,10 @@ def downgrade() -> None:
         op.drop_index(index, 'bundles')
     for column in ('deleted_at', 'keep_days', 'hold', 'size'):
         op.drop_column('bundles', column)
+    op.drop_index('ix_jobs_tally', 'jobs')
     op.drop_index('ix_jobs_ended', 'jobs')
     op.drop_index('ix_jobs_queued_owner', 'jobs')
-    for index in ('ix_simulations_deleted', 'ix_simulations_keep_days', 'ix_simulations_owner'):
+    for index in ('ix_simulations_deleted', 'ix_simulations_keep_days', 'ix_simulations_open', 'ix_simulations_owner'):
         op.drop_index(index, 'simulations')
     op.drop_constraint(op.f('ck_simulations_keep'), 'simulations')
     for column in ('deleted_at', 'keep_days', 'keep'):

@@ -5,7 +5,7 @@ import signal
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from shared.domain.states import Reason
 
@@ -19,6 +19,7 @@ Labels = Annotated[dict[Label, Annotated[str, StringConstraints(max_length=200, 
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 KeepDays = Annotated[int, Field(ge=1, le=36_500)]
 MOST_INPUTS = 20
+SAMPLING = ("random", "latin_hypercube")  # the methods that draw points
 Environment = Annotated[dict[Variable, Argument], Field(max_length=100)]
 
 RESERVED_VARIABLES = ("SIMYARD_", "ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
@@ -165,9 +166,9 @@ class SimulationSpec(Spec):
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     labels: Labels = {}
     parameters: dict[str, Any] = {}
-    method: Literal["grid", "list"] = "grid"
+    method: Literal["grid", "list", "random", "latin_hypercube"] = "grid"
     points: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
-    samples: None = None
+    samples: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(None, validate_default=True)
     repeats: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     priority: Literal["low", "normal", "high"] = "normal"
@@ -183,6 +184,13 @@ class SimulationSpec(Spec):
     @classmethod
     def _leaves_ours_alone(cls, value: dict[str, str]) -> dict[str, str]:
         return refuse_reserved(value)
+
+    @field_validator("samples")
+    @classmethod
+    def _goes_with_what_samples(cls, value: int | None, others: ValidationInfo) -> int | None:
+        if "method" in others.data and (others.data["method"] in SAMPLING) != (value is not None):
+            raise ValueError(f"samples goes with method {' and '.join(SAMPLING)}, which need it")
+        return value
 
     @model_validator(mode="after")
     def _states_points_for_a_list(self) -> Self:

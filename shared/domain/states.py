@@ -83,8 +83,8 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.STOPPING: frozenset({State.COLLECTING}),
     State.COLLECTING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.QUEUED}),
     State.SUCCEEDED: frozenset(),
-    State.FAILED: frozenset(),
-    State.CANCELLED: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),  # by the user's own retry alone
+    State.CANCELLED: frozenset({State.QUEUED}),
 }
 
 PHASES = {State.QUEUED: "waiting"} | dict.fromkeys(LIVE, "running") | dict.fromkeys(ENDED, "completed")

@@ -18,13 +18,15 @@ class Announcer:
         self._queue = queue
         self._pubsub = pubsub
 
-    def send(self, work: Iterable[Work]) -> None:
-        """One task a job. After the first failure the rest is left to the sweep."""
+    def send(self, work: Iterable[Work]) -> bool:
+        """One task a job; whether all were sent. After the first failure the rest is left to the sweep."""
         try:
             for each in work:
                 self._queue.send(each)
         except Unavailable as error:
             log.warning("tasks were not sent, the sweep will send them: %s", error)
+            return False
+        return True
 
     def publish(self, events: Sequence[Event]) -> None:
         """The events on the channel. Readers who miss one fetch it by its number."""

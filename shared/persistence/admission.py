@@ -12,38 +12,53 @@ from shared.persistence.models import installation
 
 ADMISSION_LOCK = 0x51_4D_59_02
 
-# Two statements sent as one, each with a snapshot of its own: what is live is counted after the lock was had.
 # One row at least, so that it also says whether admission is open.
 _LIVE = text("""
-    SELECT pg_advisory_xact_lock(:lock);
-    SELECT installation.admission_open, live.*,
+    SELECT installation.admission_open AND NOT installation.paused AS is_open, live.*,
            EXISTS (SELECT FROM jobs WHERE state = 'QUEUED' AND simulation IS NULL) AS others_wait
     FROM installation LEFT JOIN (
-        SELECT j.owner, j.simulation, s.max_parallel, count(*) AS jobs
-        FROM jobs j JOIN simulations s ON s.id = j.simulation
+        SELECT j.owner, j.simulation, s.max_parallel, coalesce(u.max_running, :most) AS most, count(*) AS jobs
+        FROM jobs j JOIN simulations s ON s.id = j.simulation LEFT JOIN users u ON u.id = j.owner
         WHERE j.state IN ('STARTING', 'RUNNING', 'STOPPING', 'COLLECTING')
-        GROUP BY j.owner, j.simulation, s.max_parallel) live ON true
+        GROUP BY j.owner, j.simulation, s.max_parallel, u.max_running) live ON true
 """)
 
-# Of each owner and priority the oldest simulations that have something to start, no more than there are slots: however
-# many wait, no others can be chosen. Then their oldest jobs; taken ones are skipped, never waited for.
-_CANDIDATES = text("""
-    WITH waiting AS (
-        SELECT s.id, s.owner, s.priority, s.max_parallel, s.created_at,
-               row_number() OVER (PARTITION BY s.priority, s.owner ORDER BY s.created_at, s.id) AS place
-        FROM simulations s
-        WHERE s.state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND NOT s.stop_requested
-              AND s.id <> ALL (CAST(:full AS uuid[]))
-              AND EXISTS (SELECT FROM jobs WHERE simulation = s.id AND state = 'QUEUED'
-                          AND (not_before IS NULL OR not_before <= clock_timestamp())))
-    SELECT s.id AS simulation, s.owner, s.priority, s.max_parallel, j.id
+# Two statements sent as one, each with a snapshot of its own: what is live is counted after the lock was had.
+_LOCKED_LIVE = text(f"SELECT pg_advisory_xact_lock(:lock); {_LIVE.text}")
+
+# Of each owner the oldest simulations of the highest priority that have something to start, no more than there are
+# slots: however many wait, no others can be chosen. Then their oldest jobs. Owners are found by skipping through an
+# index from one to the next, so that what one admission costs does not grow with what waits. (EXISTS in place of the
+# ordered subquery tempts the planner to read all jobs.)
+_OPEN = "s.state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND NOT s.stop_requested"
+_DUE = "state = 'QUEUED' AND (not_before IS NULL OR not_before <= clock_timestamp())"
+_OLDEST = f"""
+    SELECT s.id, s.owner, s.priority, s.max_parallel, s.created_at FROM simulations s
+    WHERE {_OPEN} AND s.id <> ALL (CAST(:full AS uuid[])) AND s.owner {{of}}
+          AND (SELECT index FROM jobs WHERE simulation = s.id AND {_DUE} ORDER BY index LIMIT 1) IS NOT NULL
+    ORDER BY s.priority DESC, s.created_at, s.id LIMIT :free"""  # noqa: S608 - of constants alone
+_CANDIDATES = text(f"""
+    WITH RECURSIVE owners AS (
+        (SELECT s.owner FROM simulations s WHERE {_OPEN} AND s.owner IS NOT NULL ORDER BY s.owner LIMIT 1)
+        UNION ALL
+        SELECT (SELECT s.owner FROM simulations s WHERE {_OPEN} AND s.owner > owners.owner ORDER BY s.owner LIMIT 1)
+        FROM owners WHERE owners.owner IS NOT NULL),
+    waiting AS (
+        SELECT oldest.*, coalesce(u.max_running, :most) AS most
+        FROM owners JOIN users u ON u.id = owners.owner
+        CROSS JOIN LATERAL ({_OLDEST.format(of="= owners.owner")}) oldest
+        WHERE owners.owner <> ALL (CAST(:sated AS uuid[])) AND coalesce(u.max_running, :most, 1) > 0
+        UNION ALL
+        SELECT nobodys.*, CAST(:most AS integer) FROM ({_OLDEST.format(of="IS NULL")}) nobodys)
+    SELECT s.id AS simulation, s.owner, s.priority, s.max_parallel, s.most, j.id
     FROM waiting s CROSS JOIN LATERAL (
-        SELECT id, index FROM jobs WHERE simulation = s.id AND state = 'QUEUED'
-               AND (not_before IS NULL OR not_before <= clock_timestamp())
-        ORDER BY index LIMIT :free FOR NO KEY UPDATE SKIP LOCKED) j
-    WHERE s.place <= :free
+        SELECT id, index FROM jobs WHERE simulation = s.id AND {_DUE} ORDER BY index LIMIT :free) j
     ORDER BY s.created_at, s.id, j.index
-""")
+""")  # noqa: S608 - of constants alone
+
+# What somebody else is about to move is left out, never waited for.
+_TAKE = text("SELECT id FROM jobs WHERE id = ANY (CAST(:ids AS uuid[])) AND state = 'QUEUED' "
+             "ORDER BY id FOR NO KEY UPDATE SKIP LOCKED")
 
 
 # Of those that have no simulation, the oldest of the owner with the fewest live.
@@ -61,20 +76,30 @@ _OTHERS = text("""
 """)
 
 
-def choose(tx: Connection, slots: Mapping[str, int]) -> list[UUID]:
+def choose(tx: Connection, slots: Mapping[str, int], most: int | None = None) -> list[UUID]:
     """The jobs to start now, locked until the transaction ends: by priority, then the owner with the fewest live,
-    then age. One admission at a time in the whole installation, so that slots are never given twice."""
-    rows = tx.execute(_LIVE, {"lock": ADMISSION_LOCK}).all()
-    if not rows[0].admission_open:
+    then age. One admission at a time in the whole installation, so that slots are never given twice. `most`: instances
+    at once of an owner who has no limit of his own."""
+    rows = tx.execute(_LOCKED_LIVE, {"lock": ADMISSION_LOCK, "most": most}).all()
+    if not rows[0].is_open:
         return []
-    chosen = _instances(tx, slots[Kind.INSTANCE], [row for row in rows if row.jobs is not None])
+    wanted = _instances(tx, slots[Kind.INSTANCE], rows, most)
+    taken = set(tx.execute(_TAKE, {"ids": [str(job) for job in wanted]}).scalars())
+    chosen = [job for job in wanted if job in taken]
     if rows[0].others_wait:
         for kind in (Kind.INGEST, Kind.PLAYBACK):
             chosen += tx.execute(_OTHERS, {"kind": kind, "slots": slots[kind]}).scalars().all()
     return chosen
 
 
-def _instances(tx: Connection, slots: int, live: Sequence[Row[Any]]) -> list[UUID]:
+def due(tx: Connection, slots: int, most: int | None = None) -> int:
+    """How many instances an admission would choose at this moment; it takes nothing and waits for nobody."""
+    rows = tx.execute(_LIVE, {"most": most}).all()
+    return len(_instances(tx, slots, rows, most)) if rows[0].is_open else 0
+
+
+def _instances(tx: Connection, slots: int, rows: Sequence[Row[Any]], most: int | None) -> list[UUID]:
+    live = [row for row in rows if row.jobs is not None]
     free = slots - sum(row.jobs for row in live)
     if free <= 0:
         return []
@@ -84,7 +109,9 @@ def _instances(tx: Connection, slots: int, live: Sequence[Row[Any]]) -> list[UUI
         by_owner[row.owner] += row.jobs
         by_simulation[row.simulation] += row.jobs
     full = [str(row.simulation) for row in live if row.max_parallel is not None and row.jobs >= row.max_parallel]
-    return _fill(free, tx.execute(_CANDIDATES, {"free": free, "full": full}).all(), by_owner, by_simulation)
+    sated = [str(row.owner) for row in live if row.most is not None and by_owner[row.owner] >= row.most]
+    candidates = tx.execute(_CANDIDATES, {"free": free, "full": full, "sated": sated, "most": most}).all()
+    return _fill(free, candidates, by_owner, by_simulation)
 
 
 def _fill(free: int, candidates: Any, by_owner: Counter[UUID], by_simulation: Counter[UUID]) -> list[UUID]:
@@ -103,11 +130,18 @@ def _fill(free: int, candidates: Any, by_owner: Counter[UUID], by_simulation: Co
         by_owner[row.owner] += 1
         by_simulation[row.simulation] += 1
         chosen.append(row.id)
-        if not rows or (row.max_parallel is not None and by_simulation[row.simulation] >= row.max_parallel):
+        if row.most is not None and by_owner[row.owner] >= row.most:
+            queues = defaultdict(deque, {key: queue for key, queue in queues.items() if key[1] != row.owner})
+        elif not rows or (row.max_parallel is not None and by_simulation[row.simulation] >= row.max_parallel):
             queues[key].popleft()
             if not queues[key]:
                 del queues[key]
     return chosen
+
+
+def set_paused(tx: Connection, paused: bool) -> None:
+    """Whether an admin has paused admission."""
+    tx.execute(update(installation).values(paused=paused))
 
 
 def set_open(tx: Connection, is_open: bool) -> None:

@@ -3,10 +3,11 @@
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
-from sqlalchemy import Connection, create_engine, text
+import sqlalchemy
+from sqlalchemy import Connection, QueuePool, text
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -33,6 +34,7 @@ class Database:
             "pool_use_lifo": True, "executemany_mode": "values_plus_batch",
             "connect_args": CONNECT_OPTIONS | {"application_name": f"simyard-{application}"},
         }
+        create_engine = sqlalchemy.create_engine  # looked up here, for traces put their own in its place
         self._engine = create_engine(url, **options)
         # A pool of its own: switching a connection to and fro costs what leaving out BEGIN and COMMIT saves.
         self._single = create_engine(url, isolation_level="AUTOCOMMIT", **options)
@@ -63,6 +65,12 @@ class Database:
         """Return when the database answers, raise Unavailable when not."""
         with self.transaction() as tx:
             tx.execute(text("SELECT 1"))
+
+    def pools(self) -> dict[str, tuple[int, int]]:
+        """Of each pool how many connections it may have, and how many are out at this moment."""
+        engines = {"transaction": self._engine, "single": self._single}
+        pools = {name: cast(QueuePool, engine.pool) for name, engine in engines.items()}
+        return {name: (pool.size(), pool.checkedout()) for name, pool in pools.items()}
 
     def close(self) -> None:
         """Close every idle connection."""

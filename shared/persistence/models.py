@@ -161,6 +161,8 @@ simulations = Table(
     CheckConstraint("visibility IN ('team', 'private')", name="visibility"),
     CheckConstraint("keep IN ('all', 'failed', 'none')", name="keep"),
     Index("ix_simulations_owner", "owner", text("created_at DESC"), text("id DESC")),
+    Index("ix_simulations_open", "owner", text("priority DESC"), "created_at", "id",
+          postgresql_where=text(f"NOT ({_one_of('state', ENDED)}) AND NOT stop_requested")),
     Index("ix_simulations_keep_days", "updated_at", postgresql_where=text("keep_days IS NOT NULL")),
     Index("ix_simulations_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index("ix_simulations_live", "created_at", postgresql_where=text(f"NOT ({_one_of('state', ENDED)})")),
@@ -207,6 +209,8 @@ jobs = Table(
     Index("ix_jobs_waiting", "kind", "created_at", postgresql_where=text("state = 'QUEUED' AND simulation IS NULL")),
     Index("ix_jobs_queued_owner", "owner", postgresql_where=text("state = 'QUEUED' AND kind = 'instance'")),
     Index("ix_jobs_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+    # So that the ended, of whom there may be millions, are counted without being looked at: 7 bytes each.
+    Index("ix_jobs_tally", "kind", "state", postgresql_where=text(_one_of("state", ENDED))),
     Index("ix_jobs_bundle", "bundle", postgresql_where=text("bundle IS NOT NULL")),
     Index("ix_jobs_live", "id", postgresql_where=text(_one_of("state", LIVE))),
     Index("ix_jobs_queue_deadline", "queue_deadline",

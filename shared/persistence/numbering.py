@@ -104,9 +104,10 @@ def _tally(simulation: Row[Any], moves: Sequence[Row[Any]]) -> tuple[dict[str, i
     for move in moves:
         counts[move.from_state] -= 1
         counts[move.to_state] += 1
-        if move.passed is not None and move.to_state in ENDED:
-            verdicts["none"] -= 1
-            verdicts["passed" if move.passed else "not_passed"] += 1
+        if move.passed is not None:  # it says so of an end, or of an end that is left again
+            change = 1 if move.to_state in ENDED else -1
+            verdicts["none"] -= change
+            verdicts["passed" if move.passed else "not_passed"] += change
     return dict(counts), dict(verdicts)
 
 

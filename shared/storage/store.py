@@ -1,6 +1,6 @@
 """The S3 bucket: multipart uploads, presigned URLs, sizes. Only plain S3 calls, so any S3 server will do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,10 +40,12 @@ def parts_of(size: int, part_size: int) -> int:
 
 
 class Store:
-    """One bucket. `public_endpoint` (a full URL) replaces the endpoint in URLs handed to clients."""
+    """One bucket. `public_endpoint` (a full URL) replaces the endpoint in URLs handed to clients; `failed` is told the
+    name of each call that raises Unavailable."""
 
     def __init__(self, endpoint: str, access_key: str, secret_key: str, bucket: str, *, secure: bool,
-                 public_endpoint: str | None = None, connections: int = 10) -> None:
+                 public_endpoint: str | None = None, connections: int = 10,
+                 failed: Callable[[str], None] = lambda call: None) -> None:
         http = urllib3.PoolManager(
             maxsize=connections, timeout=urllib3.Timeout(connect=3, read=30), retries=urllib3.Retry(1, redirect=0))
         self._client = Minio(endpoint, access_key, secret_key, secure=secure, region=REGION, http_client=http)
@@ -52,10 +54,11 @@ class Store:
             public = urlsplit(public_endpoint)
             self._signer = Minio(public.netloc, access_key, secret_key, secure=public.scheme == "https", region=REGION)
         self.bucket = bucket
+        self._failed = failed
 
     def make_bucket(self) -> None:
         """Make the bucket unless it is there."""
-        with _translate_errors():
+        with self._call("make_bucket"):
             if not self._client.bucket_exists(self.bucket):
                 try:
                     self._client.make_bucket(self.bucket)
@@ -72,13 +75,13 @@ class Store:
 
     def create(self, key: str) -> str:
         """Begin a multipart upload; its id."""
-        with _translate_errors():
+        with self._call("create"):
             return self._client._create_multipart_upload(
                 self.bucket, key, {"Content-Type": "application/octet-stream"})
 
     def abort(self, key: str, upload_id: str) -> None:
         """Forget a multipart upload and its parts; one that is over already is as good."""
-        with suppress(NotFound), _translate_errors():
+        with suppress(NotFound), self._call("abort"):
             self._client._abort_multipart_upload(self.bucket, key, upload_id)
 
     def part_url(self, key: str, upload_id: str, number: int) -> str:
@@ -93,7 +96,7 @@ class Store:
         """The parts that are there: number -> size in bytes, etag. NotFound when the upload is over or unknown."""
         found, marker = dict[int, tuple[int, str]](), None
         while True:
-            with _translate_errors():
+            with self._call("parts"):
                 page = self._client._list_parts(self.bucket, key, upload_id, part_number_marker=marker)
             found |= {part.part_number: (part.size or 0, part.etag) for part in page.parts}
             marker = page.next_part_number_marker
@@ -103,7 +106,7 @@ class Store:
     def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> int:
         """Put the parts together; the object's size in bytes. Doing it twice is as good as once."""
         parts = [Part(number, etag) for number, etag in enumerate(etags, 1)]
-        with _translate_errors():
+        with self._call("complete"):
             try:
                 self._client._complete_multipart_upload(self.bucket, key, upload_id, parts)
             except S3Error as error:
@@ -117,13 +120,13 @@ class Store:
 
     def stat(self, key: str) -> tuple[int, str]:
         """The object's size in bytes and its etag, both by the server's own account. NotFound when there is none."""
-        with _translate_errors():
+        with self._call("stat"):
             found = self._client.stat_object(self.bucket, key)
             return found.size or 0, found.etag or ""
 
     def delete(self, key: str) -> None:
         """Remove the object, if it is there."""
-        with _translate_errors():
+        with self._call("delete"):
             self._client.remove_object(self.bucket, key)
 
     def delete_many(self, keys: Sequence[str]) -> list[str]:
@@ -141,7 +144,7 @@ class Store:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys that begin with `prefix`."""
-        with _translate_errors():
+        with self._call("keys"):
             for item in self._client.list_objects(self.bucket, prefix, recursive=True):
                 if item.object_name:
                     yield item.object_name
@@ -159,10 +162,19 @@ class Store:
 
     def ping(self) -> None:
         """Return when the bucket is there and ours, raise Unavailable when not."""
-        with _translate_errors():
+        with self._call("ping"):
             if not self._client.bucket_exists(self.bucket):
                 raise Unavailable(f"there is no bucket {self.bucket}", code="storage_unavailable",
                                   remedy="run the install step, or create the bucket of MINIO_BUCKET")
+
+    @contextmanager
+    def _call(self, name: str) -> Iterator[None]:
+        try:
+            with _translate_errors():
+                yield
+        except Unavailable:
+            self._failed(name)
+            raise
 
 
 @contextmanager

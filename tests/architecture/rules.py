@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGES = ("shared", "webapp", "workers", "client", "standalone", "simulators")
-STATE_WRITERS = {"shared/lifecycle.py", "shared/persistence/transitions.py", "shared/persistence/numbering.py"}
+STATE_WRITERS = {"shared/lifecycle.py", "shared/persistence/transitions.py", "shared/persistence/retrying.py",
+                 "shared/persistence/numbering.py"}
 ENVIRONMENT_READERS = {"shared/settings.py"}
 ENVIRONMENT_FREE = ("shared", "webapp", "workers")
 _SQL_STATE = re.compile(r"\bUPDATE\s+(jobs|simulations)\b|\bINSERT\s+INTO\s+(jobs|simulations|events)\b", re.IGNORECASE)

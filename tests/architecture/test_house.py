@@ -70,7 +70,7 @@ def test_every_import_contract_is_kept() -> None:
 def test_every_import_contract_notices_a_planted_import(copy: Path) -> None:
     plants = {
         "shared/persistence/database.py": "import shared.messaging.queue, celery, redis, minio, mcap",
-        "shared/domain/states.py": "import sqlalchemy, flask",
+        "shared/domain/states.py": "import sqlalchemy, flask, prometheus_client, opentelemetry",
         "shared/messaging/queue.py": "import sqlalchemy as _, minio as _m",
         "webapp/__init__.py": "import workers.facts",
         "client/cli.py": "import standalone, shared.settings",

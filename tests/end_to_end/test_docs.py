@@ -10,7 +10,8 @@ import pytest
 from tests.stack import Stack
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/bundles.md", "docs/retention.md")}
+PAGES = {name: (ROOT / name).read_text()
+         for name in ("README.md", "docs/api.md", "docs/bundles.md", "docs/retention.md")}
 
 
 def blocks(language: str, mark: str, page: str = "README.md") -> list[str]:
@@ -45,6 +46,19 @@ def test_the_commands_about_bundles_work_from_top_to_bottom(stack: Stack, tmp_pa
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert int((tmp_path / "frames.txt").read_text().count("event: frame")) > 50
     assert (tmp_path / "second.mcap").read_bytes().endswith(b"\x89MCAP0\r\n")
+
+
+def test_the_commands_about_the_api_lead_from_nothing_to_a_table(stack: Stack, tmp_path: Path) -> None:
+    admin = stack.ready["admin"]
+    setting = (f"set -euo pipefail\nSIMYARD_URL={stack.ready['url']} EMAIL={admin['email']} "
+               f"PASSWORD={admin['password']}\n")
+    done = subprocess.run(["bash", "-c", setting + "\n".join(blocks("sh", "tested", "docs/api.md"))], cwd=tmp_path,
+                          check=False, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert (tmp_path / "results.csv").read_text().count("SUCCEEDED") == 24
+    assert "event: end" in (tmp_path / "events.txt").read_text()
+    assert "farthest: 0.785" in done.stdout
+    assert "70 is greater than the maximum of 50" in done.stdout
 
 
 def test_the_commands_about_retention_work_from_top_to_bottom(stack: Stack, tmp_path: Path) -> None:

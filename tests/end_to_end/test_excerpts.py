@@ -16,6 +16,7 @@ from rosbags.rosbag2 import Reader
 
 from tests.end_to_end.test_ingests import upload
 from tests.stack import Stack
+from tests.tars import unpack
 from tests.waiting import until
 from tests.workers.bags.making import START, write_db3
 
@@ -62,7 +63,7 @@ def test_a_slice_is_a_recording_of_its_own(stack: Stack, bundle: dict[str, Any],
     answer = stack.http.get(f"/bundles/{bundle['id']}/slice", params={"start": "+5", "end": "+6", "format": "db3"})
     assert "_slice.tar" in answer.headers["content-disposition"]
     with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
-        archive.extractall(tmp_path, filter="data")
+        unpack(archive, tmp_path)
     (folder,) = tmp_path.iterdir()
     assert folder.name.endswith("_slice")
     with Reader(folder) as reader:

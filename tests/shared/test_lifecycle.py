@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 
-from shared.domain.errors import IllegalTransition, InvalidSpec, NotFound, Unavailable
+from shared.domain.errors import IllegalTransition, InvalidSpec, NotFound, QuotaExceeded, Unavailable
 from shared.domain.events import Event
 from shared.domain.moves import Move, Submission
 from shared.domain.specs import Program, Retry
@@ -24,6 +24,8 @@ from shared.persistence.database import Database
 from shared.persistence.models import attempts, events, installation, jobs, simulations, users
 from shared.persistence.numbering import NUMBERING_LOCK, number_events
 from shared.persistence.queries import Idempotency
+from shared.persistence.quotas import NO_LIMITS, Limits
+from tests.databases import create_database, drop_database
 from tests.waiting import until
 
 
@@ -42,16 +44,16 @@ class FakeAnnouncer:
 class World:
     """A lifecycle on a database, with a user, and short words for what tests do."""
 
-    def __init__(self, database: Database, slots: int = 4) -> None:
+    def __init__(self, database: Database, slots: int = 4, limits: Limits = NO_LIMITS) -> None:
         self.database = database
         self.told = FakeAnnouncer()
-        self.lifecycle = Lifecycle(database, self.told, dict.fromkeys(Kind, slots))  # type: ignore[arg-type]
+        self.lifecycle = Lifecycle(database, self.told, dict.fromkeys(Kind, slots), limits=limits)  # type: ignore[arg-type]
         self.user = self.add_user()
 
-    def add_user(self) -> UUID:
+    def add_user(self, **limits: int) -> UUID:
         user = uuid4()
         with self.database.transaction() as tx:
-            tx.execute(insert(users).values(id=user, email=str(user), password_hash="x", role="operator"))
+            tx.execute(insert(users).values(id=user, email=str(user), password_hash="x", role="operator", **limits))
         return user
 
     def submit(self, count: int = 1, *, owner: UUID | None = None, priority: int = 0, max_parallel: int | None = None,
@@ -405,6 +407,39 @@ def test_the_owner_with_the_fewest_live_comes_first(world: World) -> None:
     assert [world.states(simulation).count("STARTING") for simulation in (many, other)] == [2, 2]
 
 
+def test_a_single_run_behind_a_great_sweep_starts_within_the_next_two_free_slots(world: World) -> None:
+    sweep = world.submit(10_000)
+    world.lifecycle.admit()
+    single = world.submit(1, owner=world.add_user())
+    for _ in range(2):
+        world.lifecycle.cancel_job(next(row.id for row in world.jobs(sweep) if row.state == "STARTING"), actor="test")
+        world.lifecycle.admit()
+    assert world.states(single) == ["STARTING"]
+
+
+def test_whoever_submits_how_much_in_which_order_slots_are_shared_alike(world: World) -> None:
+    owners = [world.add_user() for _ in range(7)]
+    mine = [world.submit(size, owner=owner) for owner, size in zip(owners, (900, 40, 40, 300, 40, 40, 40), strict=True)]
+    world.lifecycle = Lifecycle(world.database, world.told, dict.fromkeys(Kind, 21))  # type: ignore[arg-type]
+    world.lifecycle.admit()
+    for _ in range(20):
+        shares = [world.states(simulation).count("STARTING") for simulation in mine]
+        assert shares == [3] * 7
+        for simulation in mine[:3]:
+            job = next(row.id for row in world.jobs(simulation) if row.state == "STARTING")
+            world.lifecycle.cancel_job(job, actor="test")
+        world.lifecycle.admit()
+
+
+def test_who_owns_nothing_any_more_gets_his_turn(world: World) -> None:
+    orphan = world.submit(2, owner=(gone := world.add_user()))
+    with world.database.transaction() as tx:
+        tx.execute(delete(users).where(users.c.id == gone))
+    mine = world.submit(6)
+    world.lifecycle.admit()
+    assert (world.states(orphan).count("STARTING"), world.states(mine).count("STARTING")) == (2, 2)
+
+
 def test_max_parallel_holds(world: World) -> None:
     simulation = world.submit(5, max_parallel=1)
     world.lifecycle.admit()
@@ -525,10 +560,150 @@ def test_events_of_one_job_are_numbered_in_the_order_of_its_moves(world: World) 
     assert all(before.to_state == after.from_state for before, after in pairwise(history))
 
 
+# -- the user's own retry ------------------------------------------------------------------------------------------
+
+def test_a_failed_job_can_be_run_once_more(world: World) -> None:
+    job = world.collecting("crashed")
+    world.finish(job, "crashed", passed=False)
+    simulation = world.job(job).simulation
+    assert world.simulation(simulation).state == "FAILED"
+    assert world.lifecycle.retry(simulation, {State.FAILED}, actor="test") == 1
+    row = world.job(job)
+    assert (row.state, row.attempt, row.outcome, row.passed, row.ended_at) == ("QUEUED", 2, None, None, None)
+    assert world.simulation(simulation).state == "QUEUED"
+    assert world.simulation(simulation).verdicts == {"passed": 0, "not_passed": 0, "none": 1}
+    world.lifecycle.admit()
+    assert world.pass_gate(job, 2)
+
+
+def test_only_what_ended_so_is_run_again(world: World) -> None:
+    simulation = world.submit(3)
+    world.lifecycle.admit()
+    good, bad, cancelled = [row.id for row in world.jobs(simulation)]
+    for job, outcome in ((good, "success"), (bad, "crashed")):
+        assert world.pass_gate(job)
+        world.move(job, State.RUNNING)
+        world.move(job, State.COLLECTING, outcome=outcome)
+        world.finish(job, outcome)
+    world.lifecycle.cancel_job(cancelled, actor="test")
+    assert world.lifecycle.retry(simulation, {State.FAILED}, actor="test") == 1
+    assert world.states(simulation) == ["SUCCEEDED", "QUEUED", "CANCELLED"]
+    assert world.lifecycle.retry(simulation, {State.CANCELLED}, actor="test") == 1
+    with pytest.raises(IllegalTransition, match="has no instance that is CANCELLED"):
+        world.lifecycle.retry(simulation, {State.CANCELLED}, actor="test")
+    with pytest.raises(NotFound):
+        world.lifecycle.retry(uuid4(), {State.FAILED}, actor="test")
+
+
+def test_a_retry_by_the_user_has_all_its_automatic_ones_again(world: World) -> None:
+    job = world.collecting("vanished", retry=Retry(max_attempts=1))
+    world.finish(job, "vanished")
+    world.lifecycle.retry(world.job(job).simulation, {State.FAILED}, actor="test")
+    with world.database.transaction() as tx:
+        assert tx.execute(select(func.count()).select_from(attempts).where(attempts.c.counted)).scalar_one() == 0
+
+
+def test_a_cancelled_simulation_is_wanted_again_once_it_has_ended(world: World) -> None:
+    simulation = world.submit(2)
+    world.lifecycle.admit()
+    running, waiting = [row.id for row in world.jobs(simulation)]
+    assert world.pass_gate(running)
+    world.lifecycle.cancel_simulation(simulation, actor="test")
+    with pytest.raises(IllegalTransition, match="is being cancelled"):
+        world.lifecycle.retry(simulation, {State.CANCELLED}, actor="test")
+    world.move(running, State.COLLECTING)
+    world.finish(running, "cancelled_by_user")
+    assert world.lifecycle.retry(simulation, {State.CANCELLED}, actor="test") == 2
+    assert world.simulation(simulation).state == "QUEUED"
+    assert world.lifecycle.admit() == 2
+    world.lifecycle.cancel_job(waiting, actor="test")
+
+
+def test_of_many_retries_at_once_one_counts(world: World) -> None:
+    job = world.collecting("crashed")
+    world.finish(job, "crashed")
+    simulation = world.job(job).simulation
+
+    def retry() -> int:
+        try:
+            return world.lifecycle.retry(simulation, {State.FAILED}, actor="test")
+        except IllegalTransition:
+            return 0
+
+    assert sum(at_once([retry] * 6)) == 1
+    assert world.job(job).attempt == 2
+
+
+# -- what one user may use --------------------------------------------------------------------------------------------
+
+def test_a_user_has_no_more_running_than_his_limit(database: Database) -> None:
+    world = World(database, slots=10, limits=Limits(running=2))
+    own = world.add_user(max_running=3)
+    first, second, third = world.submit(5), world.submit(5, priority=1), world.submit(5, owner=own)
+    assert world.lifecycle.admit() == 5
+    assert [world.states(each).count("STARTING") for each in (first, second, third)] == [0, 2, 3]
+    assert world.lifecycle.admit() == 0
+    world.lifecycle.cancel_simulation(second, actor="test")
+    assert world.lifecycle.admit() == 2
+    assert world.states(first).count("STARTING") == 2
+
+
+def test_whoever_admits_at_once_no_limit_is_passed(database: Database) -> None:
+    world = World(database, slots=50, limits=Limits(running=3))
+    users = [world.add_user() for _ in range(4)]
+    mine = [world.submit(10, owner=user) for user in users]
+    at_once([world.lifecycle.admit] * 6)
+    assert [world.states(each).count("STARTING") for each in mine] == [3, 3, 3, 3]
+
+
+def test_no_more_may_wait_than_the_limit_with_what_waits_already(database: Database) -> None:
+    world = World(database, slots=0, limits=Limits(queued=5))
+    world.submit(5)
+    with pytest.raises(QuotaExceeded) as told:
+        world.submit(1)
+    assert told.value.errors[0].message == "5 of 5 instances wait already, and these would be 1 more"
+    world.submit(50, owner=world.add_user(max_queued=50))
+
+
+def test_of_many_submissions_at_once_no_more_fit_than_the_limit(database: Database) -> None:
+    world = World(database, slots=0, limits=Limits(queued=6))
+
+    def submit() -> bool:
+        try:
+            return bool(world.submit(2))
+        except QuotaExceeded:
+            return False
+
+    assert sum(at_once([submit] * 8)) == 3
+
+
+def test_a_retry_counts_as_waiting(database: Database) -> None:
+    world = World(database, slots=1, limits=Limits(queued=1))
+    job = world.collecting("crashed")
+    world.finish(job, "crashed")
+    other = world.submit(1)
+    world.lifecycle.pause(paused=True)
+    with pytest.raises(QuotaExceeded):
+        world.lifecycle.retry(world.job(job).simulation, {State.FAILED}, actor="test")
+    world.lifecycle.cancel_simulation(other, actor="test")
+    assert world.lifecycle.retry(world.job(job).simulation, {State.FAILED}, actor="test") == 1
+
+
+def test_while_paused_nothing_is_admitted(world: World) -> None:
+    world.submit(2)
+    world.lifecycle.pause(paused=True)
+    assert world.lifecycle.admit() == 0
+    world.lifecycle.set_admission(is_open=True)
+    assert world.lifecycle.admit() == 0
+    world.lifecycle.pause(paused=False)
+    assert world.lifecycle.admit() == 2
+
+
 # -- whatever happens ------------------------------------------------------------------------------------------------
 
 STEPS = st.lists(st.tuples(
-    st.sampled_from(["submit", "admit", "gate", "run", "stop", "collect", "finish", "cancel", "cancel_all", "crash"]),
+    st.sampled_from(["submit", "admit", "gate", "run", "stop", "collect", "finish", "cancel", "cancel_all", "crash",
+                     "retry"]),
     st.integers(0, 5)), max_size=30)
 
 
@@ -563,7 +738,11 @@ def take_step(world: World, lifecycle: Lifecycle, mine: list[UUID], step: str, p
         elif step == "gate":
             world.pass_gate(row.id, row.attempt)
         elif step == "finish":
-            world.finish(row.id, row.outcome or ["success", "vanished", "preempted", "crashed"][pick % 4])
+            world.finish(row.id, row.outcome or ["success", "vanished", "preempted", "crashed"][pick % 4],
+                         passed=[None, True, False][pick % 3])
+        elif step == "retry":
+            states = ({State.FAILED}, {State.CANCELLED}, {State.FAILED, State.CANCELLED})[pick % 3]
+            lifecycle.retry(row.simulation, states, actor="test")
         elif step == "cancel":
             lifecycle.cancel_job(row.id, actor="test")
         elif step == "cancel_all":
@@ -587,17 +766,18 @@ def check_history(world: World, simulation: UUID) -> None:
     assert {state: number for state, number in top.counts.items() if number} == {
         state: sum(row.state == state for row in rows) for state in {row.state for row in rows}}
     assert top.state == derive(top.counts, top.stop_requested)
+    verdicts = [row.passed if row.state in ENDED else None for row in rows]
+    assert top.verdicts == {"passed": verdicts.count(True), "not_passed": verdicts.count(False),
+                            "none": verdicts.count(None)}
 
 
 @pytest.fixture(scope="module")
 def migrated_database(servers: Any, migrated: str) -> Iterator[Database]:
-    from tests.conftest import _create, _execute
-
-    url = _create(servers.database_url, "lifecycle_machine", template="template_migrated")
+    url = create_database(servers.database_url, "lifecycle_machine", template="template_migrated")
     database = Database(url.replace("postgresql:", "postgresql+psycopg2:"), pool_size=4, application="test")
     yield database
     database.close()
-    _execute(servers.database_url, "DROP DATABASE lifecycle_machine WITH (FORCE)")
+    drop_database(servers.database_url, "lifecycle_machine")
 
 
 def at_once(deeds: Sequence[Callable[[], Any]]) -> list[Any]:

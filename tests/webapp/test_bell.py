@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Sequence
+from contextvars import ContextVar, copy_context
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,8 @@ from shared.domain.states import State
 from shared.messaging.queue import Work
 from webapp.bell import Bell
 
+WHO: ContextVar[str | None] = ContextVar("who", default=None)
+
 
 class FakeLifecycle:
     """Admits one job a round, as long as it lasts; may be held and may fail."""
@@ -16,7 +19,10 @@ class FakeLifecycle:
     def __init__(self, bell: Bell, to_admit: int = 0) -> None:
         self.bell = bell
         self.to_admit = to_admit
+        self.sent: list[list[Work]] = []
         self.settled: list[list[Work]] = []
+        self.contexts: list[str | None] = []
+        self.broker_is_up = True
         self.rounds = 0
         self.go_on = threading.Event()
         self.go_on.set()
@@ -35,6 +41,11 @@ class FakeLifecycle:
         self.bell.ring([Work(uuid4(), State.STARTING)])
         return 1
 
+    def send(self, work: Sequence[Work]) -> bool:
+        self.sent.append(list(work))
+        self.contexts.append(WHO.get())
+        return self.broker_is_up
+
     def settle(self, work: Sequence[Work] = ()) -> None:
         self.settled.append(list(work))
 
@@ -52,8 +63,9 @@ def test_what_admission_rings_belongs_to_the_same_round() -> None:
     bell.ring([stop])
     assert bell.wait(30)
     assert lifecycle.rounds == 1
+    assert lifecycle.sent == [[stop]]
     [work] = lifecycle.settled
-    assert work[0] == stop and work[1][1] == State.STARTING
+    assert [state for _, state, _ in work] == [State.STARTING]
 
 
 def test_many_commits_share_one_round() -> None:
@@ -65,7 +77,30 @@ def test_many_commits_share_one_round() -> None:
         bell.ring([(uuid4(), State.STOPPING)])
     lifecycle.go_on.set()
     assert bell.wait(30)
-    assert [len(work) for work in lifecycle.settled] == [0, 100]
+    assert (len(lifecycle.settled), len(lifecycle.sent)) == (2, 100)
+
+
+def test_what_a_commit_makes_due_is_sent_in_the_name_of_who_rang() -> None:
+    bell, lifecycle = make()
+    for name in ("first", "second", "third"):
+        context = copy_context()
+        context.run(WHO.set, name)
+        context.run(bell.ring, [Work(uuid4(), State.STOPPING)])
+    assert bell.wait(30)
+    assert lifecycle.contexts == ["first", "second", "third"]
+
+
+def test_a_broker_that_is_down_is_waited_for_once_a_round() -> None:
+    bell, lifecycle = make()
+    lifecycle.broker_is_up = False
+    lifecycle.go_on.clear()
+    bell.ring(())
+    assert lifecycle.entered.wait(30)
+    for _ in range(9):
+        bell.ring([Work(uuid4(), State.STOPPING)])
+    lifecycle.go_on.set()
+    assert bell.wait(30)
+    assert (len(lifecycle.sent), len(lifecycle.settled)) == (1, 2)
 
 
 def test_a_ring_during_a_round_is_never_forgotten() -> None:
@@ -83,7 +118,7 @@ def test_a_failure_is_logged_and_the_rest_is_done(error: Exception, caplog: pyte
     lifecycle.error = error
     bell.ring([(uuid4(), State.STOPPING)])
     assert bell.wait(30)
-    assert [len(work) for work in lifecycle.settled] == [1]
+    assert (len(lifecycle.sent), lifecycle.settled) == (1, [[]])
     assert "left to the sweep" in caplog.text
     lifecycle.error = None
     bell.ring(())

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from shared.persistence.admission import set_open
 from shared.persistence.models import installation, template_versions, users
 from standalone.servers import Servers
-from tests.conftest import _create, _execute
+from tests.databases import create_database, drop_database, execute
 from tests.webapp.web import API, SECRET, Web
 from webapp.install import Failed, main, make_template
 
@@ -48,16 +48,16 @@ def template_file(tmp_path: Path) -> Path:
 
 def test_many_at_once_make_an_empty_database_ready(servers: Servers, tmp_path: Path, template_file: Path) -> None:
     name = f"test_{uuid4().hex}"
-    url = _create(servers.database_url, name)
+    url = create_database(servers.database_url, name)
     variables = environment(servers, url, SIMYARD_TEMPLATES=str(template_file))
     processes = [begin(variables, tmp_path) for _ in range(3)]
     for process in processes:
         with process:
             _, err = process.communicate(timeout=100)
         assert (process.returncode, err) == (0, "")
-    _execute(url, "SELECT 1/(count(*) = 1)::int FROM users")
-    _execute(url, "SELECT 1/(count(*) = 1)::int FROM template_versions")
-    _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    execute(url, "SELECT 1/(count(*) = 1)::int FROM users")
+    execute(url, "SELECT 1/(count(*) = 1)::int FROM template_versions")
+    drop_database(servers.database_url, name)
 
 
 def test_installing_again_changes_what_differs(

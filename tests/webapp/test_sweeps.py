@@ -1,7 +1,11 @@
+import hashlib
 import itertools
 import json
 import math
 import random
+import statistics
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidSpec
-from shared.domain.specs import SimulationSpec, TemplateSpec
-from webapp.sweeps import SEEDS, expand
+from shared.domain.specs import SAMPLING, SimulationSpec, TemplateSpec
+from webapp.parameter_schema import compiled
+from webapp.sweeps import SEEDS, check_sets, expand
 
 ANYTHING = TemplateSpec(name="t", command=("/bin/true",))
 ROBOT = TemplateSpec(name="t", command=("/bin/true",), parameters={
@@ -25,7 +30,10 @@ def sets(template: TemplateSpec = ANYTHING, ceiling: int = 100_000, **fields: An
 
 
 def pairs(template: TemplateSpec = ANYTHING, ceiling: int = 100_000, **fields: Any) -> list[tuple[dict[str, Any], int]]:
-    return expand(SimulationSpec.model_validate({"template": "t", "seed": 7} | fields), template, ceiling)
+    schema = compiled(template.parameters)
+    made = expand(SimulationSpec.model_validate({"template": "t", "seed": 7} | fields), schema, ceiling)
+    check_sets(made, schema)
+    return made
 
 
 def refused(template: TemplateSpec = ANYTHING, **fields: Any) -> InvalidSpec:
@@ -96,6 +104,12 @@ def test_a_list_may_draw_in_single_points() -> None:
     ("x", {"uniform": [2, 1]}, "low"),
     ("x", {"uniform": [1]}, "low, high"),
     ("x", {"uniform": [0, 10**400]}, "number"),
+    ("x", {"log_uniform": [2, 1]}, "more than"),
+    ("x", {"log_uniform": [0, 1]}, "above 0"),
+    ("x", {"log_uniform": [1, None]}, "low, high"),
+    ("x", {"normal": [0, -1]}, "at least 0"),
+    ("x", {"normal": [0]}, "mean, standard_deviation"),
+    ("x", {"normal": {"mean": 0}}, "mean, standard_deviation"),
     ("x", {}, "exactly one"),
     ("x", {"grid": [1], "value": 2}, "exactly one"),
     ("x", {"gird": [1]}, "exactly one"),
@@ -104,6 +118,15 @@ def test_a_malformed_value_is_refused_by_name(field: str, value: Any, said: str)
     error = refused(parameters={field: value})
     assert error.errors[0].field == f"parameters.{field}"
     assert said in error.errors[0].message
+
+
+def test_every_malformed_value_is_named_at_once() -> None:
+    bad = {"x": {"uniform": [2, 1]}, "y": 1, "z": {"grid": []}}
+    assert [fault.field for fault in refused(parameters=bad).errors] == ["parameters.x", "parameters.z"]
+    assert [fault.field for fault in refused(parameters=bad, method="random", samples=2).errors] == [
+        "parameters.x", "parameters.z"]
+    assert [fault.field for fault in refused(points=[{}, bad | {"z": {}}], method="list").errors] == [
+        "points.1.x", "points.1.z"]
 
 
 @pytest.mark.parametrize("form", [{"grid": [1, 2]}, {"range": [1, 2, 1]}])
@@ -120,6 +143,22 @@ def test_a_sweep_over_the_ceiling_is_refused_before_it_is_made() -> None:
     assert len(sets(ceiling=6, parameters={"a": {"grid": [1, 2, 3]}}, repeats=2)) == 6
     with pytest.raises(InvalidSpec):
         sets(ceiling=5, parameters={"a": {"grid": [1, 2, 3]}}, repeats=2)
+
+
+@pytest.mark.parametrize("fields", [
+    {"parameters": {"a": "x" * 1000}, "repeats": 100_000},
+    {"parameters": {"a": "x" * 1_000_000, "b": {"range": [1, 100, 1]}}},
+    {"method": "random", "samples": 100_000, "parameters": {"a": ["x" * 1000, "y" * 1000], "b": {"normal": [0, 1]}}},
+])
+def test_sets_that_are_too_large_together_are_refused(fields: dict[str, Any]) -> None:
+    error = refused(**fields)
+    assert (error.code, error.errors[0].field) == ("sets_too_large", "parameters")
+    assert "64 MiB" in error.detail
+
+
+def test_a_long_axis_is_as_large_as_its_values_are() -> None:
+    values = [f"{number:010}" for number in range(50_000)]
+    assert len(sets(parameters={"a": {"grid": values}})) == 50_000
 
 
 def test_defaults_fill_what_is_missing() -> None:
@@ -141,10 +180,131 @@ def test_a_drawn_number_is_held_against_the_schema() -> None:
         == "parameters.max_speed"
 
 
+@pytest.mark.parametrize("form", [{"uniform": [1, 2]}, {"log_uniform": [1, 2]}, {"normal": [1.5, 0.1]}])
+def test_every_distribution_is_drawn_for_each_instance_of_a_grid_or_list(form: Any) -> None:
+    for fields in ({"parameters": {"b": {"grid": [1, 2]}, "a": form}},
+                   {"method": "list", "points": [{"a": form}, {"a": form}]}):
+        drawn = [each["a"] for each in sets(repeats=3, **fields)]
+        assert len(set(drawn)) == 6
+        assert all(1 <= each <= 2 for each in drawn)
+
+
+# -- sampling -------------------------------------------------------------------------------------------------------
+
+SPACE = {"lit": 3, "list": ["a", "b", "c"], "grid": {"grid": [1, [2], None]}, "range": {"range": [0, 1, 0.25]},
+         "whole": {"value": [1, 2]}, "uni": {"uniform": [2, 3]}, "log": {"log_uniform": [1e-3, 10]},
+         "norm": {"normal": [5, 2]}}
+MEMBERS: dict[str, Callable[[Any], bool]] = {
+    "lit": lambda value: value == 3, "list": lambda value: value in ("a", "b", "c"),
+    "grid": lambda value: value in (1, [2], None), "range": lambda value: value in (0, 0.25, 0.5, 0.75, 1),
+    "whole": lambda value: value == [1, 2], "uni": lambda value: 2 <= value <= 3,
+    "log": lambda value: 1e-3 <= value <= 10, "norm": lambda value: -12 < value < 22}
+
+methods = st.sampled_from(SAMPLING)
+seeds = st.integers(0, SEEDS - 1)
+
+
+@given(methods, st.integers(1, 40), st.integers(1, 3), seeds)
+def test_sampling_makes_samples_times_repeats_of_what_the_space_holds(
+        method: str, samples: int, repeats: int, seed: int) -> None:
+    made = pairs(method=method, samples=samples, repeats=repeats, seed=seed, parameters=SPACE)
+    assert len(made) == samples * repeats
+    for parameters, _ in made:
+        assert list(parameters) == list(SPACE)
+        assert all(MEMBERS[name](value) for name, value in parameters.items())
+    assert len({each for _, each in made}) == samples * repeats
+
+
+@given(methods, st.integers(1, 30), seeds)
+def test_a_point_is_drawn_once_for_all_its_repeats(method: str, samples: int, seed: int) -> None:
+    once = sets(method=method, samples=samples, seed=seed, parameters=SPACE)
+    assert sets(method=method, samples=samples, seed=seed, parameters=SPACE, repeats=3) == [
+        each for each in once for _ in range(3)]
+
+
+@given(methods, st.integers(1, 30), seeds, st.permutations(list(SPACE)), st.integers(1, len(SPACE)))
+def test_a_samples_values_depend_on_neither_other_parameters_nor_their_order(
+        method: str, samples: int, seed: int, order: list[str], count: int) -> None:
+    whole = sets(method=method, samples=samples, seed=seed, parameters=SPACE)
+    kept = {name: SPACE[name] for name in order[:count]}
+    assert sets(method=method, samples=samples, seed=seed, parameters=kept) == [
+        {name: each[name] for name in kept} for each in whole]
+
+
+@given(st.integers(1, 30), st.integers(1, 30), seeds)
+def test_more_random_samples_begin_with_the_same_ones(samples: int, more: int, seed: int) -> None:
+    assert sets(method="random", samples=samples + more, seed=seed, parameters=SPACE)[:samples] \
+        == sets(method="random", samples=samples, seed=seed, parameters=SPACE)
+
+
+@given(st.integers(1, 200), seeds)
+def test_a_hypercube_has_one_number_in_each_stratum(samples: int, seed: int) -> None:
+    made = sets(method="latin_hypercube", samples=samples, seed=seed, parameters=SPACE)
+    normal = statistics.NormalDist(5, 2)
+    fractions = {"uni": lambda value: value - 2, "log": lambda value: math.log(value / 1e-3) / math.log(10 / 1e-3),
+                 "norm": normal.cdf}
+    for name, fraction in fractions.items():
+        for stratum, found in enumerate(sorted(fraction(each[name]) for each in made)):
+            assert stratum / samples - 1e-9 <= found <= (stratum + 1) / samples + 1e-9, name
+
+
+@given(st.integers(1, 60), st.integers(1, 12), seeds)
+def test_a_hypercubes_choices_come_equally_often(samples: int, choices: int, seed: int) -> None:
+    for space in (list(range(choices)), {"grid": list(range(choices))}, {"range": [0, choices - 1, 1]}):
+        made = sets(method="latin_hypercube", samples=samples, seed=seed, parameters={"a": space})
+        found = Counter(each["a"] for each in made)
+        counts = [found[choice] for choice in range(choices)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_few_samples_of_many_choices_favour_none() -> None:
+    found = {sets(method="latin_hypercube", samples=1, seed=seed, parameters={"a": [1, 2, 3]})[0]["a"]
+             for seed in range(30)}
+    assert found == {1, 2, 3}
+
+
+def test_two_parameters_of_a_hypercube_are_permuted_by_themselves() -> None:
+    made = sets(method="latin_hypercube", samples=50, parameters={key: {"uniform": [0, 1]} for key in "ab"})
+    first, second = ([int(each[name] * 50) for each in made] for name in "ab")
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second and first != sorted(first)
+
+
+def test_samples_of_no_parameters_are_empty_points() -> None:
+    assert sets(method="random", samples=2, repeats=2) == [{}] * 4
+    assert sets(ROBOT, method="latin_hypercube", samples=2, parameters={"goals": [1, 2]}, repeats=1)[0] \
+        | {"goals": 0} == {"goals": 0, "max_speed": 0.6, "world": "open"}
+
+
+def test_samples_over_the_ceiling_are_refused_before_any_is_drawn() -> None:
+    error = refused(method="random", samples=1_000_000, repeats=1_000_000, parameters=SPACE)
+    assert error.code == "too_many_instances"
+    assert error.errors[0].field == "samples"
+    assert len(sets(method="random", samples=3, repeats=2, ceiling=6)) == 6
+    with pytest.raises(InvalidSpec):
+        sets(method="random", samples=3, repeats=2, ceiling=5)
+
+
+def test_the_samples_of_today_are_those_of_tomorrow() -> None:
+    space = {"a": {"uniform": [0, 1]}, "b": ["x", "y", "z"], "c": {"log_uniform": [1, 100]}, "d": {"normal": [0, 1]}}
+    drawn = random.Random("7/a")
+    made = pairs(method="random", samples=3, parameters=space)
+    assert [each["a"] for each, _ in made] == [drawn.random() for _ in range(3)]
+    assert hashlib.sha256(json.dumps(made).encode()).hexdigest() == \
+        "2a1bd05ad1e44af88b90d79cb2037f7cfa652a73372411feec233188cc2e7453"
+    made = pairs(method="latin_hypercube", samples=100, repeats=2, parameters=space)
+    assert hashlib.sha256(json.dumps(made).encode()).hexdigest() == \
+        "5b70ae29a4ba5d6a48b78222d3d003af15ead3d71c44680be54cf0443da09a53"
+
+
+# -- laws -----------------------------------------------------------------------------------------------------------
+
 names = st.text("abcxyz_", min_size=1, max_size=4)
 literals = st.integers(-5, 5) | st.booleans() | st.text(max_size=3) | st.none()
 forms = literals | st.builds(lambda values: {"grid": values}, st.lists(literals, min_size=1, max_size=3)) \
     | st.builds(lambda low, span: {"uniform": [low, low + span]}, st.floats(-1e6, 1e6), st.floats(0, 1e6)) \
+    | st.builds(lambda low, times: {"log_uniform": [low, low * times]}, st.floats(1e-9, 1e6), st.floats(1, 1e6)) \
+    | st.builds(lambda *each: {"normal": list(each)}, st.floats(-1e6, 1e6), st.floats(0, 1e6)) \
     | st.builds(lambda start, count, step: {"range": [start, start + count * step, step]}, st.integers(-9, 9),
                 st.integers(0, 2), st.integers(-3, 3).filter(bool))
 spaces = st.dictionaries(names, forms, max_size=4)
@@ -160,6 +320,15 @@ def test_the_same_body_makes_the_same_sets_and_as_many_as_counted(
              if isinstance(form, dict) and "range" in form else 1 for form in space.values()]
     assert len(made) == math.prod(sizes) * repeats
     assert all(list(parameters) == list(space) for parameters, _ in made)
+
+
+@given(spaces, methods, st.integers(1, 20), st.integers(1, 3), seeds)
+def test_the_same_body_samples_the_same_sets(
+        space: dict[str, Any], method: str, samples: int, repeats: int, seed: int) -> None:
+    body = {"parameters": space, "method": method, "samples": samples, "repeats": repeats, "seed": seed}
+    made = pairs(**body)
+    assert json.dumps(made) == json.dumps(pairs(**json.loads(json.dumps(body))))
+    assert len(made) == samples * repeats
 
 
 @given(st.integers(0, SEEDS - 1), st.integers(1, 2000))

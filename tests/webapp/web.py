@@ -119,6 +119,15 @@ class User:
                              if body is not None else
                              self.client.post(self._path(path), headers=self.headers(options), **options), status)
 
+    def patch(self, path: str, body: Any, *, status: int = 200) -> Any:
+        return self._checked(self.client.patch(self._path(path), json=body, headers=self.headers({})), status)
+
+    def put(self, path: str, body: Any, *, status: int = 200) -> Any:
+        return self._checked(self.client.put(self._path(path), json=body, headers=self.headers({})), status)
+
+    def delete(self, path: str, *, status: int = 204) -> Any:
+        return self._checked(self.client.delete(self._path(path), headers=self.headers({})), status)
+
     def open(self, method: str, path: str, **options: Any) -> TestResponse:
         """The bare answer."""
         return self.client.open(self._path(path), method=method, headers=self.headers(options), **options)

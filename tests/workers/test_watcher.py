@@ -1,5 +1,6 @@
 """The watcher with a fake runtime: what it does about what it sees, and who may do it."""
 
+import json
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ from shared.domain.moves import Move
 from shared.domain.specs import Limits, Program, Stop
 from shared.domain.states import State
 from shared.lifecycle import Lifecycle
+from shared.logs import JsonFormatter
 from tests.workers.conftest import Workshop
 from workers import launching, stopping
 from workers.drain import drain
@@ -227,3 +229,18 @@ def test_one_attempt_that_cannot_be_looked_at_does_not_hide_the_others(workshop:
     workshop.runtime.observe = observe  # type: ignore[method-assign]
     Watcher(workshop.doors).sweep()
     assert (workshop.job(broken).state, workshop.job(sound).state) == ("STARTING", "RUNNING")
+
+
+def test_what_is_said_of_a_job_names_it_and_its_attempt(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    job, stray = launched(workshop), Name(uuid4(), 3)
+    workshop.runtime.things[stray] = Observation(Seen.RUNNING)
+    caplog.handler.setFormatter(JsonFormatter())
+    monkeypatch.setattr(workshop.runtime, "observe", broken)
+    Watcher(workshop.doors).sweep()
+    lines = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [(line["job"], line["attempt"]) for line in lines] == [(str(job), "1"), (str(stray.job), "3")]
+
+
+def broken(name: Name) -> Observation:
+    raise OSError(f"the folder of {name} cannot be read")

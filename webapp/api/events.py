@@ -13,7 +13,7 @@ from shared.domain.errors import NotFound, Unavailable
 from shared.domain.states import ENDED
 from webapp.api.resource import PROBLEM, Resource
 from webapp.api.schemas.base import Id, Query
-from webapp.auth.permissions import Caller, caller, needs
+from webapp.auth.permissions import Caller, caller, needs, still_admitted
 from webapp.hub import Frame, Mailbox, frame, frame_of
 from webapp.parts import Parts, parts
 from webapp.queries import events, simulations
@@ -95,6 +95,6 @@ def _still_there(simulation: UUID, parts: Parts, caller: Caller) -> bool:
     try:
         with parts.connections.database.single() as tx:
             is_shown = simulations.owner(tx, simulation, caller.viewer) is not None
-        return is_shown and parts.accounts.find(caller.id) is not None
+        return is_shown and still_admitted(parts, caller)
     except Unavailable:  # nobody is put out because the database restarts
         return True

@@ -16,7 +16,7 @@ from webapp.parts import parts
 from webapp.queries import attempts
 from webapp.queries import instances as queries
 
-api = Resource("instances", "Single runs of a simulator")
+api = Resource("instances", "Single runs of a simulator", scope="simulations")
 
 
 @api.get("/instances", responses={200: InstanceList})

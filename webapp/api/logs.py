@@ -15,7 +15,7 @@ from webapp.auth.permissions import caller, needs
 from webapp.parts import Parts, parts
 from webapp.queries import attempts, instances
 
-api = Resource("logs", "Single runs of a simulator", tag="instances")
+api = Resource("logs", "Single runs of a simulator", tag="instances", scope="simulations")
 
 POLL_SECONDS = 0.5
 TEXT: dict[Any, Any] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}

@@ -1,4 +1,4 @@
-"""The routes outside the API: the greeting and the health of web and of what it stands on. No login needed."""
+"""The routes outside the API: the greeting, the health of web and of what it stands on, metrics. No login needed."""
 
 import logging
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response, json
 
 from shared.domain.errors import Unavailable
+from webapp.metrics import CONTENT_TYPE
 from webapp.parts import parts
 
 plain = Blueprint("plain", __name__)
@@ -44,6 +45,12 @@ def redis() -> Response:
 def storage() -> Response:
     """Whether the bucket is there and ours."""
     return _health("storage", parts().connections.store.ping)
+
+
+@plain.get("/metrics")
+def metrics() -> Response:
+    """The metrics, for Prometheus. Not for everybody's eyes, so what lets the world in must not route it."""
+    return Response(parts().metrics.text(), content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
 
 def _health(part: str, ping: Callable[[], None]) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, get_origin
 
-from flask import Response, json, request
+from flask import Response, current_app, json, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ValidationError
@@ -20,8 +20,10 @@ M = TypeVar("M", bound=BaseModel)
 
 PROBLEM: dict[str, Any] = {
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 
+# How pydantic calls the alternatives of a field that takes either; no fields of ours.
+ALTERNATIVES = frozenset({"constrained-str", "constrained-int", "str", "int"})
 MESSAGES = {
     "extra_forbidden": "there is no such field",
     "missing": "is required",
@@ -34,10 +36,12 @@ MESSAGES = {
 class Resource(APIBlueprint):
     """A blueprint for one resource. Every view must carry auth.permissions.needs."""
 
-    def __init__(self, name: str, description: str, *, tag: str | None = None, public: bool = False) -> None:
-        problems: dict[Any, Any] = {400: PROBLEM, 401: PROBLEM, 403: PROBLEM, 422: PROBLEM, 503: PROBLEM}
+    def __init__(self, name: str, description: str, *, tag: str | None = None, scope: str | None = None,
+                 public: bool = False) -> None:
+        problems: dict[Any, Any] = dict.fromkeys((400, 401, 403, 413, 414, 415, 422, 503), PROBLEM)
         super().__init__(name, __name__, abp_tags=[Tag(name=tag or name, description=description)],
-                         abp_security=[] if public else BEARER, abp_responses=problems)
+                         abp_security=[] if public else SECURITY, abp_responses=problems)
+        self.scope = scope or tag or name  # what the scopes of API tokens call it
 
     @staticmethod
     def create_view_func(func: Callable[..., Any], header: Any, cookie: Any, path: Any, query: Any,  # type: ignore[override]  # noqa: PLR0917
@@ -47,10 +51,11 @@ class Resource(APIBlueprint):
         role = getattr(func, "role", None)
         if role is None:
             raise TypeError(f"the view {func.__name__} does not say which role it needs")
+        login = getattr(func, "login", False)
 
         @wraps(func)
         def view(**values: Any) -> Any:
-            admit(role)
+            admit(role, current_app.blueprints[request.blueprint or ""].scope, login=login)  # type: ignore[attr-defined]
             if path is not None:
                 values = {"path": read_path(path, values)}
             read_query(query, values)
@@ -116,7 +121,8 @@ def validate(model: type[M], value: Any) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise invalid([FieldError(".".join(str(part) for part in each["loc"]) or "body", _message(each))
+        raise invalid([FieldError(".".join(str(part) for part in each["loc"] if part not in ALTERNATIVES) or "body",
+                                  _message(each))
                        for each in error.errors(include_url=False, include_input=False)]) from error
 
 

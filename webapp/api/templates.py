@@ -2,10 +2,10 @@
 
 from flask import Response
 
-from shared.domain.errors import NotFound
+from shared.domain.errors import FieldError, NotFound
 from shared.domain.specs import TemplateSpec
 from webapp import templates
-from webapp.api.resource import PROBLEM, Resource, answer
+from webapp.api.resource import PROBLEM, Resource, answer, invalid
 from webapp.api.schemas.templates import (
     MAX_VERSION,
     Template,
@@ -17,6 +17,7 @@ from webapp.api.schemas.templates import (
 from webapp.auth.permissions import caller, needs
 from webapp.idempotency import key_of_request
 from webapp.parts import parts
+from webapp.programs import check_template
 from webapp.queries import templates as queries
 
 api = Resource("templates", "Recipes of simulators, named, versioned and unchanging")
@@ -25,9 +26,9 @@ api = Resource("templates", "Recipes of simulators, named, versioned and unchang
 @api.get("/templates", responses={200: TemplateList})
 @needs("viewer")
 def list_templates(query: TemplateQuery) -> Response:
-    """The templates, each in its newest version, newest template first."""
+    """The templates, each in its newest version, newest template first; archived ones only when asked for."""
     with parts().connections.database.single() as tx:
-        items, following = queries.page(tx, query.owner, query.name, query.page())
+        items, following = queries.page(tx, query.filter(), query.page())
     return answer({"items": items, "next": following})
 
 
@@ -36,6 +37,7 @@ def list_templates(query: TemplateQuery) -> Response:
 def create_template(body: TemplateSpec) -> Response:
     """Make a template; it begins with version 1."""
     key = key_of_request(caller().id, body)
+    check_template(body, parts().settings)
     status, made = parts().templates.create(body, caller().id, key)
     return answer(made, status, {"Location": f"{parts().settings.api_str}/templates/{body.name}"})
 
@@ -45,6 +47,34 @@ def create_template(body: TemplateSpec) -> Response:
 def show_template(path: TemplateName) -> Response:
     """A template in its newest version."""
     return answer(templates.show(parts().connections.database, path.name))
+
+
+@api.put("/templates/<name>", responses={200: Template, 404: PROBLEM})
+@needs("operator")
+def change_template(path: TemplateName, body: TemplateSpec) -> Response:
+    """Give a template its next version; an identical one makes none. An archived one takes submissions again."""
+    if body.name != path.name:
+        raise invalid([FieldError("name", f"must be {path.name}: a template keeps its name")])
+    _must_own(path.name)
+    check_template(body, parts().settings)
+    return answer(parts().templates.change(body))
+
+
+@api.delete("/templates/<name>", responses={204: None, 404: PROBLEM})
+@needs("operator")
+def archive_template(path: TemplateName) -> Response:
+    """Archive a template: it takes no submissions any more. What was submitted runs on; its versions can be read."""
+    _must_own(path.name)
+    parts().templates.archive(path.name)
+    return Response(status=204)
+
+
+def _must_own(name: str) -> None:
+    with parts().connections.database.single() as tx:
+        found = queries.newest(tx, name)
+    if found is None:
+        raise NotFound(f"there is no template {name}")
+    caller().must_own(found.owner, f"template {name}")
 
 
 @api.get("/templates/<name>/versions/<int:number>", responses={200: Template, 404: PROBLEM})

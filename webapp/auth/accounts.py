@@ -1,4 +1,5 @@
-"""The users as requests see them: read through a cache of half a minute, so a deleted one loses access by then."""
+"""The users as requests see them: read through a cache of half a minute, so who is deleted, disabled or logged out
+everywhere loses access by then."""
 
 import time
 from dataclasses import dataclass
@@ -21,11 +22,17 @@ class Account:
     id: UUID
     email: str
     role: str
+    session_version: int
     created_at: datetime
 
     def resource(self) -> dict[str, Any]:
         """As the API shows it."""
         return {"id": str(self.id), "email": self.email, "role": self.role, "created_at": rfc3339(self.created_at)}
+
+
+def account_of(row: Any) -> Account:
+    """The account in a row of users."""
+    return Account(row.id, row.email, row.role, row.session_version, row.created_at)
 
 
 class Accounts:
@@ -36,7 +43,7 @@ class Accounts:
         self._cache: dict[UUID, tuple[float, Account | None]] = {}
 
     def find(self, user: UUID) -> Account | None:
-        """The user as of at most CACHE_SECONDS ago; None when there was none."""
+        """The user as of at most CACHE_SECONDS ago; None when there was none, or one that is disabled."""
         expires, account = self._cache.get(user, (0.0, None))
         if expires <= time.monotonic():
             account = self.read(user)
@@ -46,8 +53,12 @@ class Accounts:
         """The user as of now."""
         with self._database.single() as tx:
             row = users.by_id(tx, user)
-        account = None if row is None else Account(row.id, row.email, row.role, row.created_at)
+        account = None if row is None or row.disabled else account_of(row)
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
         self._cache[user] = (time.monotonic() + CACHE_SECONDS, account)
         return account
+
+    def forget(self, user: UUID) -> None:
+        """The user was changed here: look again at the next request."""
+        self._cache.pop(user, None)

@@ -7,8 +7,12 @@ from uuid import UUID
 
 from flask import g
 
-from shared.domain.errors import Forbidden
-from webapp.parts import parts
+from shared.domain.errors import Forbidden, Unavailable
+from webapp.auth import credentials
+from webapp.auth.api_tokens import allows
+from webapp.auth.credentials import Shown
+from webapp.auth.tokens import REVOKED
+from webapp.parts import Parts, parts
 from webapp.problems import Unauthenticated
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,11 +23,12 @@ ROLES = ("viewer", "operator", "admin")
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, with which role, by which login."""
+    """Who asks, with which role, and by what: a login, or an API token."""
 
     id: UUID
+    email: str
     role: str
-    family: str
+    shown: Shown
 
     @property
     def actor(self) -> str:
@@ -41,29 +46,61 @@ class Caller:
             raise Forbidden(f"{what} belongs to another user", remedy="ask its owner or an admin")
 
 
-def needs(role: str) -> Callable[[F], F]:
-    """Say which role a view needs at least: one of ROLES, or NOBODY."""
+def needs(role: str, *, login: bool = False) -> Callable[[F], F]:
+    """Say which role a view needs at least: one of ROLES, or NOBODY; and whether an API token is not enough."""
     if role not in (*ROLES, NOBODY):
         raise ValueError(f"no role {role}")
 
     def mark(view: F) -> F:
-        view.role = role  # type: ignore[attr-defined]
+        view.role, view.login = role, login  # type: ignore[attr-defined]
         return view
 
     return mark
 
 
-def admit(role: str) -> None:
-    """Let the current request through if its token and role allow it: Unauthenticated or Forbidden if not."""
+def admit(role: str, resource: str, *, login: bool) -> None:
+    """Let the current request through if what it shows and the user's role allow it: Unauthenticated or Forbidden if
+    not. `resource` is what scopes of API tokens name."""
     if role == NOBODY:
         return
-    identity = parts().tokens.identify()
-    account = parts().accounts.find(identity.user)
+    shown = credentials.read()
+    account = parts().accounts.find(shown.user)
     if account is None:
-        raise Unauthenticated("the user of this token does not exist any more")
+        raise Unauthenticated("the user of this token does not exist any more, or is disabled")
+    if shown.family is not None and shown.version != account.session_version:
+        raise REVOKED
+    g.caller = Caller(account.id, account.email, _role(account.role, shown), shown)
     if ROLES.index(account.role) < ROLES.index(role):
         raise Forbidden(f"this needs the role {role}; yours is {account.role}", remedy="ask an admin for the role")
-    g.caller = Caller(account.id, account.role, identity.family)
+    _check_token(shown, role, resource, login=login)
+
+
+def _role(role: str, shown: Shown) -> str:
+    """The user's, but that of an operator where his API token does not say that it is an admin's."""
+    return "operator" if role == "admin" and shown.scopes is not None and "admin" not in shown.scopes else role
+
+
+def _check_token(shown: Shown, role: str, resource: str, *, login: bool) -> None:
+    if shown.scopes is None:
+        return
+    if login:
+        raise Forbidden("an API token may not do this", code="login_needed", remedy="log in with address and password")
+    if resource != "auth" and not allows(shown.scopes, resource, role):
+        raise Forbidden(f"this API token may {', '.join(shown.scopes)}, which does not include this",
+                        code="scope", remedy="make a token with a scope that does")
+
+
+def still_admitted(parts: Parts, caller: Caller) -> bool:
+    """Whether a stream that began may go on: the login or token that began it still counts."""
+    try:
+        account = parts.accounts.find(caller.id)
+        if account is None:
+            return False
+        if caller.shown.family is None:
+            return parts.api_tokens.is_known(caller.shown.token)
+        return caller.shown.version == account.session_version and not parts.tokens.is_revoked(caller.shown.family)
+    except Unavailable:  # nobody is put out because the database restarts
+        return True
 
 
 def caller() -> Caller:

@@ -1,5 +1,5 @@
 """Access tokens (short-lived JWTs) and refresh tokens, whose families live in Redis. Called by auth's views and by
-permissions. A refresh token is `<family>.<number>.<mac>`: it is derived, so Redis holds no secret."""
+credentials. A refresh token is `<family>.<number>.<mac>`: it is derived, so Redis holds no secret."""
 
 import base64
 import hashlib
@@ -15,8 +15,8 @@ from typing import Any
 from uuid import UUID
 
 import redis
-from flask import Flask, request
-from flask_jwt_extended import JWTManager, create_access_token, verify_jwt_in_request
+from flask import Flask
+from flask_jwt_extended import JWTManager, create_access_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
 
@@ -32,13 +32,15 @@ GRACE_SECONDS = 10
 REVOCATION_CACHE_SECONDS = 30
 REDIS_PAUSE_SECONDS = 5
 CACHE_SIZE = 10_000
+REVOKED = Unauthenticated("this login has ended", code="token_revoked", remedy="log in again")
 
 _TOKEN = re.compile(r"([0-9a-f]{32})\.([0-9]{1,9})\.([A-Za-z0-9_-]{43})")
 
-# KEYS[1] family; ARGV[1] number of the token shown, ARGV[2] grace, ARGV[3] life in ms. Answers {verdict, user, number}.
+# KEYS[1] family; ARGV[1] number of the token shown, ARGV[2] grace, ARGV[3] life in ms.
+# Answers {verdict, user, number, version of the user's sessions}.
 # The successor is unused exactly while the family's current number is the one after the shown token's.
 _ROTATE = """
-local family = redis.call('HMGET', KEYS[1], 'user', 'current', 'rotated')
+local family = redis.call('HMGET', KEYS[1], 'user', 'current', 'rotated', 'version')
 if not family[1] then return {'unknown'} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -46,10 +48,10 @@ local shown, current = tonumber(ARGV[1]), tonumber(family[2])
 if shown == current then
     redis.call('HSET', KEYS[1], 'current', current + 1, 'rotated', now)
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
-    return {'rotated', family[1], tostring(current + 1)}
+    return {'rotated', family[1], tostring(current + 1), family[4]}
 end
 if shown == current - 1 and now - tonumber(family[3]) <= tonumber(ARGV[2]) then
-    return {'rotated', family[1], tostring(current)}
+    return {'rotated', family[1], tostring(current), family[4]}
 end
 redis.call('DEL', KEYS[1])
 return {'reused', family[1]}
@@ -58,10 +60,21 @@ return {'reused', family[1]}
 
 @dataclass(frozen=True)
 class Identity:
-    """Whom an access token names, and the login it descends from."""
+    """Whom an access token names, the login it descends from, and of which version of the user's sessions that is."""
 
     user: UUID
     family: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """What a refresh token was spent for: the next one of its login."""
+
+    user: UUID
+    family: str
+    number: int
+    version: int
 
 
 class Tokens:
@@ -79,22 +92,23 @@ class Tokens:
     def begin(self, account: Account) -> dict[str, Any]:
         """A new login: the answer of /auth/login."""
         family = secrets.token_hex(16)
-        with _translate_errors():
+        with translate_errors():
             pipeline = self._redis.pipeline()
-            pipeline.hset(_key(family), mapping={"user": str(account.id), "current": 1, "rotated": 0})
+            pipeline.hset(_key(family), mapping={
+                "user": str(account.id), "current": 1, "rotated": 0, "version": account.session_version})
             pipeline.expire(_key(family), REFRESH_LIFE)
             pipeline.execute()
         return self.answer(account, family, 1)
 
-    def rotate(self, token: str) -> tuple[UUID, str, int]:
-        """Spend a refresh token: its user, family and the number of its successor."""
+    def rotate(self, token: str) -> Rotated:
+        """Spend a refresh token for its successor."""
         family, number = self._read(token)
-        with _translate_errors():
+        with translate_errors():
             verdict, *found = self._rotate(
                 keys=[_key(family)],
                 args=[number, GRACE_SECONDS * 1000, int(REFRESH_LIFE.total_seconds() * 1000)])
         if verdict == "rotated":
-            return UUID(found[0]), family, int(found[1])
+            return Rotated(UUID(found[0]), family, int(found[1]), int(found[2]))
         if verdict == "reused":
             raise Unauthenticated("this refresh token was used before; every token of its login is void now",
                                   code="token_reused", remedy="log in again; if it was not you who used it, "
@@ -104,46 +118,40 @@ class Tokens:
     def answer(self, account: Account, family: str, number: int) -> dict[str, Any]:
         """The contract's token document."""
         access = create_access_token(str(account.id), expires_delta=self._life,
-                                     additional_claims={"role": account.role, "family": family})
+                                     additional_claims={"role": account.role, "family": family,
+                                                         "version": account.session_version})
         return {"access_token": access, "refresh_token": self._refresh_token(family, number),
                 "token_type": "bearer", "expires_in": int(self._life.total_seconds())}
 
     def revoke(self, family: str) -> None:
         """Void the login's refresh tokens at once, and its access tokens (in other processes: half a minute later)."""
-        with _translate_errors():
+        with translate_errors():
             pipeline = self._redis.pipeline()
             pipeline.delete(_key(family))
             pipeline.set(_revoked_key(family), 1, ex=self._life + timedelta(minutes=1))
             pipeline.execute()
         _remember(self._revoked, family, (time.monotonic() + REVOCATION_CACHE_SECONDS, True))
 
-    def identify(self) -> Identity:
-        """Whom the current request's bearer token names. Unauthenticated unless it is ours, for this use, and now."""
-        header = request.headers.get("Authorization", "")
-        expires, identity = self._verified.get(header, (0.0, None))
+    def identify(self, token: str) -> Identity:
+        """Whom the access token names. Unauthenticated unless it is ours, for this use, and now."""
+        expires, identity = self._verified.get(token, (0.0, None))
         if identity is None or expires <= time.time():
-            expires, identity = self._verify()
-            _remember(self._verified, header, (expires, identity))
-        if self._is_revoked(identity.family):
-            raise Unauthenticated("this login has ended", code="token_revoked", remedy="log in again")
+            expires, identity = _verify(token)
+            _remember(self._verified, token, (expires, identity))
+        if self.is_revoked(identity.family):
+            raise REVOKED
         return identity
 
-    @staticmethod
-    def _verify() -> tuple[float, Identity]:
-        """The token's end and whom it names. What was verified once stays so until then: signatures cost a tenth of a
-        request."""
-        try:
-            found = verify_jwt_in_request()
-            claims = found[1] if found else {}
-            if claims["type"] != "access":
-                raise ValueError("not an access token")
-            return float(claims["exp"]), Identity(UUID(claims["sub"]), str(claims["family"]))
-        except (JWTExtendedException, PyJWTError) as error:
-            raise Unauthenticated(f"the request has no valid access token: {error}", remedy="log in") from error
-        except (KeyError, ValueError, TypeError, AttributeError) as error:  # signed with our key, but not made here
-            raise Unauthenticated("the access token is none of ours", remedy="log in") from error
+    def csrf(self, family: str) -> str:
+        """What a browser's script repeats to show that a request by this login's cookies is its own."""
+        return hmac.new(self._secret, f"csrf:{family}".encode(), hashlib.sha256).hexdigest()
 
-    def _is_revoked(self, family: str) -> bool:
+    def family_of(self, refresh_token: str) -> str:
+        """The login that a refresh token belongs to. Unauthenticated when it is none of ours."""
+        return self._read(refresh_token)[0]
+
+    def is_revoked(self, family: str) -> bool:
+        """Whether the login was ended, as of at most REVOCATION_CACHE_SECONDS ago."""
         expires, revoked = self._revoked.get(family, (0.0, False))
         if expires <= time.monotonic() and self._redis_down_until <= time.monotonic():
             try:
@@ -167,11 +175,25 @@ class Tokens:
         return found[1], int(found[2])
 
 
+def _verify(token: str) -> tuple[float, Identity]:
+    """The token's end and whom it names. What was verified once stays so until then: signatures cost a tenth of a
+    request."""
+    try:
+        claims = decode_token(token)
+        if claims["type"] != "access":
+            raise ValueError("not an access token")
+        return float(claims["exp"]), Identity(UUID(claims["sub"]), str(claims["family"]), int(claims["version"]))
+    except (JWTExtendedException, PyJWTError) as error:
+        raise Unauthenticated(f"the request has no valid access token: {error}", remedy="log in") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # signed with our key, but not made here
+        raise Unauthenticated("the access token is none of ours", remedy="log in") from error
+
+
 def configure(app: Flask, settings: WebSettings) -> None:
-    """Teach flask-jwt-extended our one algorithm, issuer and audience, and that tokens come in the header alone."""
+    """Teach flask-jwt-extended our one algorithm, issuer and audience; where tokens come from is credentials' own."""
     app.config.update(
         JWT_SECRET_KEY=settings.secret_key.get_secret_value(), JWT_ALGORITHM=settings.algorithm,
-        JWT_DECODE_ALGORITHMS=[settings.algorithm], JWT_TOKEN_LOCATION=["headers"],
+        JWT_DECODE_ALGORITHMS=[settings.algorithm], JWT_TOKEN_LOCATION=["headers"], JWT_COOKIE_CSRF_PROTECT=False,
         JWT_ENCODE_ISSUER=ISSUER, JWT_DECODE_ISSUER=ISSUER, JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE, JWT_DECODE_LEEWAY=5)
     JWTManager(app)
@@ -192,7 +214,7 @@ def _revoked_key(family: str) -> str:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:

@@ -1,5 +1,6 @@
 """Templates and their versions."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -9,13 +10,22 @@ from shared.domain.events import rfc3339
 from shared.persistence.models import template_versions, templates
 from webapp.queries.paging import Page, newest_first
 
-_NEWEST_NUMBER = (select(func.max(template_versions.c.version))
+_NEWEST_NUMBER = (select(func.max(template_versions.c.version).label("number"), templates.c.archived_at)
                   .join(templates, templates.c.id == template_versions.c.template)
-                  .where(templates.c.name == bindparam("name")))
+                  .where(templates.c.name == bindparam("name")).group_by(templates.c.id))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which templates are wanted; empty means any that is not archived."""
+
+    owner: UUID | None = None
+    name: str | None = None
+    archived: bool = False
 
 
 def version(tx: Connection, name: str, number: int) -> Row[Any] | None:
-    """name, owner, version, spec, version_created_at of that version."""
+    """name, owner, archived_at, version, spec, version_created_at of that version."""
     return tx.execute(_versions().where(templates.c.name == name, template_versions.c.version == number)).first()
 
 
@@ -25,25 +35,27 @@ def newest(tx: Connection, name: str) -> Row[Any] | None:
                       .order_by(template_versions.c.version.desc()).limit(1)).first()
 
 
-def newest_number(tx: Connection, name: str) -> int | None:
-    """The number of the newest version; None when there is no such template."""
-    return tx.execute(_NEWEST_NUMBER, {"name": name}).scalar()
+def newest_number(tx: Connection, name: str) -> Row[Any] | None:
+    """number of the newest version, and archived_at; None when there is no such template."""
+    return tx.execute(_NEWEST_NUMBER, {"name": name}).first()
 
 
-def page(tx: Connection, owner: UUID | None, name: str | None, page: Page) -> tuple[list[dict[str, Any]], str | None]:
+def page(tx: Connection, wanted: Filter, page: Page) -> tuple[list[dict[str, Any]], str | None]:
     """One page of templates in their newest version, the newest template first."""
     versions = template_versions.alias()
     newest_version = (select(func.max(versions.c.version))
                       .where(versions.c.template == templates.c.id).scalar_subquery())
     query = (select(templates.c.id, templates.c.name, templates.c.owner, templates.c.created_at,
-                    template_versions.c.version, template_versions.c.spec,
+                    templates.c.archived_at, template_versions.c.version, template_versions.c.spec,
                     template_versions.c.created_at.label("version_created_at"))
              .join(template_versions, template_versions.c.template == templates.c.id)
              .where(template_versions.c.version == newest_version))
-    if owner:
-        query = query.where(templates.c.owner == owner)
-    if name:
-        query = query.where(templates.c.name.icontains(name, autoescape=True))
+    if not wanted.archived:
+        query = query.where(templates.c.archived_at.is_(None))
+    if wanted.owner:
+        query = query.where(templates.c.owner == wanted.owner)
+    if wanted.name:
+        query = query.where(templates.c.name.icontains(wanted.name, autoescape=True))
     rows, following = newest_first(tx, query, templates, page)
     return [resource(row) for row in rows], following
 
@@ -51,10 +63,12 @@ def page(tx: Connection, owner: UUID | None, name: str | None, page: Page) -> tu
 def resource(row: Row[Any]) -> dict[str, Any]:
     """As the API answers it: the recipe with its version."""
     return {"version": row.version, "owner": row.owner and str(row.owner),
-            "created_at": rfc3339(row.version_created_at), **row.spec}
+            "created_at": rfc3339(row.version_created_at), "archived_at": row.archived_at and rfc3339(row.archived_at),
+            **row.spec}
 
 
 def _versions() -> Select[Any]:
-    return (select(templates.c.name, templates.c.owner, template_versions.c.version, template_versions.c.spec,
+    return (select(templates.c.name, templates.c.owner, templates.c.archived_at, template_versions.c.version,
+                   template_versions.c.spec,
                    template_versions.c.created_at.label("version_created_at"))
             .join(template_versions, template_versions.c.template == templates.c.id))

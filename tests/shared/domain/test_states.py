@@ -18,8 +18,9 @@ def test_only_moves_of_the_table_are_legal(old: State, new: State) -> None:
             check(old, new)
 
 
-def test_terminal_states_are_absorbing() -> None:
-    assert all(not MOVES[state] for state in ENDED)
+def test_terminal_states_are_left_by_a_users_retry_alone() -> None:
+    assert MOVES[State.SUCCEEDED] == frozenset()
+    assert MOVES[State.FAILED] == MOVES[State.CANCELLED] == {State.QUEUED}
 
 
 def test_every_attempt_that_ran_goes_through_collecting() -> None:

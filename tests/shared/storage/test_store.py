@@ -151,3 +151,17 @@ def test_urls_go_to_the_public_endpoint(servers: Servers) -> None:
                    public_endpoint="https://files.example.org")
     assert public.download_url("k", "n").startswith("https://files.example.org/files/k?")
     assert module.URL_LIFE.total_seconds() == 900
+
+
+def test_calls_that_storage_does_not_answer_are_told_and_answers_are_not(servers: Servers, key: str) -> None:
+    failed: list[str] = []
+    good, bad = (Store(endpoint, servers.s3.access_key, servers.s3.secret_key, "test-store", secure=False,
+                       failed=failed.append) for endpoint in (servers.s3.endpoint, "127.0.0.1:9"))
+    with pytest.raises(NotFound):
+        good.stat(key)
+    good.abort(key, "no such upload")
+    assert failed == []
+    for call in (lambda: bad.size(key), bad.ping, lambda: list(bad.keys("x"))):
+        with pytest.raises(Unavailable):
+            call()
+    assert failed == ["stat", "ping", "keys"]

@@ -77,5 +77,5 @@ def test_a_changed_role_counts_not_the_tokens(web: Web, admin: User) -> None:
 
 def test_me_shows_no_secret(viewer: User) -> None:
     me = viewer.get("/auth/me")
-    assert set(me) == {"id", "email", "role", "created_at"}
+    assert set(me) == {"id", "email", "role", "created_at", "quota"}
     assert UUID(me["id"]) == viewer.id

@@ -3,12 +3,14 @@
 import io
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask import Flask
 from pydantic import SecretStr
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 
+from shared.persistence import models
 from shared.persistence.models import simulations, templates
 from shared.settings import WebSettings
 from tests.webapp.web import API, User, Web, make_settings, problem
@@ -95,7 +97,17 @@ SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "a limit over the ceiling": ({"limits": {"run_seconds": 1000}}, "limits.run_seconds"),
     "a seed out of range": ({"seed": 2**31}, "seed"),
     "a negative seed": ({"seed": -1}, "seed"),
-    "an unknown method": ({"method": "random"}, "method"),
+    "an unknown method": ({"method": "sobol"}, "method"),
+    "random without samples": ({"method": "random"}, "samples"),
+    "a hypercube without samples": ({"method": "latin_hypercube", "samples": None}, "samples"),
+    "a grid with samples": ({"samples": 3}, "samples"),
+    "a list with samples": ({"method": "list", "points": [{}], "samples": 3}, "samples"),
+    "no samples": ({"method": "random", "samples": 0}, "samples"),
+    "true samples": ({"method": "random", "samples": True}, "samples"),
+    "samples over the ceiling": ({"method": "random", "samples": 501, "repeats": 2}, "samples"),
+    "no choices": ({"method": "random", "samples": 3, "parameters": {"speed": []}}, "parameters.speed"),
+    "one outside drawn": ({"method": "random", "samples": 9, "parameters": {"speed": {"uniform": [3, 4]}}},
+                          "parameters.speed"),
     "points without list": ({"points": [{}]}, "body"),
     "list without points": ({"method": "list"}, "body"),
     "no points": ({"method": "list", "points": []}, "points"),
@@ -171,6 +183,8 @@ def test_each_wrong_field_of_a_template_is_named(web: Web, operator: User) -> No
 
 QUERIES: dict[str, tuple[int, str]] = {
     "/simulations?limit=0": (422, "limit"),
+    f"/simulations/{uuid4()}/results?format=xlsx": (422, "format"),
+    f"/simulations/{uuid4()}/results?limit=1": (422, "limit"),
     "/simulations?limit=201": (422, "limit"),
     "/simulations?limit=ten": (422, "limit"),
     "/simulations?limit=1&limit=2": (422, "limit"),
@@ -211,13 +225,6 @@ def test_a_cursor_that_is_none_of_ours_is_400(operator: User) -> None:
                 problem(response, 400, "bad_cursor")
 
 
-def test_dry_run_is_not_ignored_before_it_exists(web: Web, operator: User) -> None:
-    template, before = operator.template(), count(web)
-    told = operator.post("/simulations?dry_run=true", {"template": template}, status=422)
-    assert told["errors"][0]["field"] == "dry_run"
-    assert count(web)[0] == before[0]
-
-
 @pytest.mark.parametrize(("method", "path", "status", "code"), [
     ("GET", "/nowhere", 404, "not_found"),
     ("GET", "/api/v1/nowhere", 404, "not_found"),
@@ -249,8 +256,8 @@ def test_a_bad_idempotency_key_is_400(operator: User) -> None:
 def test_with_every_server_down_it_is_503_and_says_which(lonely: Web) -> None:
     client = lonely.app.test_client()
     response = client.post(f"{API}/auth/login", json={"email": "a@b", "password": "x"})
-    told = problem(response, 503, "database_unavailable")
-    assert told["retryable"] and "DATABASE_URL" in told["remedy"]
+    told = problem(response, 503, "redis_unavailable")
+    assert told["retryable"] and "REDIS_URL" in told["remedy"]
     assert int(response.headers["Retry-After"]) > 0
 
 
@@ -275,3 +282,28 @@ def test_an_unexpected_error_shows_no_trace(lonely: Web, caplog: pytest.LogCaptu
 def test_a_missing_secret_stops_the_process_naming_it() -> None:
     with pytest.raises(ValueError, match="SECRET_KEY"):
         make_settings(secret_key="short")
+
+
+FILE = {"name": "a.db3", "size": 1, "sha256": "0" * 64}
+CREATING: dict[str, tuple[dict[str, Any], list[Table]]] = {
+    "/simulations": ({"template": "t"}, [models.simulations, models.jobs]),
+    "/simulations/{id}/retry": ({}, [models.simulations, models.jobs]),
+    "/templates": ({"name": "t", "command": ["/bin/true"]}, [models.templates, models.template_versions]),
+    "/bundles": ({"name": "b", "files": [FILE]}, [models.bundles, models.bundle_uploads]),
+    "/playbacks": ({"bundle": str(uuid4())}, [models.jobs, models.attempts, models.bundles]),
+    "/auth/tokens": ({"name": "t", "scopes": ["read"]}, [models.api_tokens, models.users]),
+    "/auth/login": ({"email": "a@b", "password": "x"}, [models.users]),
+}
+
+
+@pytest.mark.parametrize("path", CREATING)
+def test_no_column_can_be_slipped_in(web: Web, operator: User, path: str) -> None:
+    body, tables = CREATING[path]
+    document = web.app.api_doc
+    schema = document["paths"][API + path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    fields = document["components"]["schemas"][schema.rsplit("/", 1)[-1]]["properties"]
+    columns = {column.name for table in tables for column in table.c} - set(fields)
+    assert {"id", "created_at"} <= columns
+    for column in sorted(columns):
+        told = operator.post(path.format(id=uuid4()), body | {column: 1}, status=422)
+        assert {"field": column, "message": "there is no such field"} in told["errors"], column

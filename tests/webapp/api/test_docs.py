@@ -1,11 +1,17 @@
+import importlib
+import pkgutil
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
+from pydantic import BaseModel
 
+from shared.domain import specs
 from tests.webapp.auth.test_permissions import ROUTES
 from tests.webapp.web import Web
+from webapp.api import schemas
 
 
 def walk(node: Any) -> Iterator[dict[str, Any]]:
@@ -40,6 +46,15 @@ def test_the_description_is_whole(lonely: Web) -> None:
     assert described["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     ids = [operation["operationId"] for item in described["paths"].values() for operation in item.values()]
     assert len(set(ids)) == len(ids)
+
+
+def test_no_two_shapes_have_one_name(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()["components"]["schemas"]
+    modules = [specs, *(importlib.import_module(f"{schemas.__name__}.{each.name}")
+                        for each in pkgutil.iter_modules(schemas.__path__))]
+    names = [name for module in modules for name, found in vars(module).items()
+             if isinstance(found, type) and issubclass(found, BaseModel) and found.__module__ == module.__name__]
+    assert [name for name, count in Counter(names).items() if count > 1 and name in described] == []
 
 
 def test_problems_are_described_as_they_are(lonely: Web) -> None:

@@ -7,6 +7,7 @@ from shared.domain.states import State
 from shared.lifecycle import End
 from shared.persistence.models import idempotency_keys, jobs, simulations, templates
 from shared.persistence.queries import IDEMPOTENCY_KEY_LIFE
+from tests.webapp.api.test_bundles import add_bundle
 from tests.webapp.web import User, Web, problem
 from webapp.api.schemas.simulations import Accepted, Simulation, SimulationList, Status
 
@@ -25,7 +26,7 @@ def test_a_submission_is_accepted_and_told_where_to_go_on(web: Web, operator: Us
     assert (body["name"], body["state"], body["phase"], body["seed"], body["total"]) \
         == ("night run", "QUEUED", "waiting", 7, 16)
     assert body["template"] == {"name": template, "version": 1}
-    for link in ("self", "status", "instances"):
+    for link in ("self", "status", "instances", "results"):
         operator.get(body["links"][link])
     with web.database.transaction() as tx:
         rows = tx.execute(select(jobs).where(jobs.c.simulation == UUID(body["id"])).order_by(jobs.c.index)).all()
@@ -73,6 +74,19 @@ def test_admission_follows_the_submission_by_itself(web: Web, operator: User) ->
     status = operator.get(f"/simulations/{simulation}/status")
     assert status["counts"] == dict.fromkeys(State, 0) | {"QUEUED": 2, "STARTING": 4}
     assert (status["state"], status["phase"]) == ("RUNNING", "running")
+
+
+def test_no_more_run_at_once_than_the_submission_says(web: Web, operator: User) -> None:
+    simulation = operator.submit(repeats=4, max_parallel=1)
+    first, second, *_ = web.jobs(simulation)
+    web.settle()
+    seen = operator.get(f"/simulations/{simulation}")
+    assert (seen["max_parallel"], seen["counts"]["STARTING"], seen["counts"]["QUEUED"]) == (1, 1, 3)
+    web.start(first)
+    web.finish(first)
+    seen = operator.get(f"/simulations/{simulation}")
+    assert (seen["counts"]["SUCCEEDED"], seen["counts"]["STARTING"], seen["counts"]["QUEUED"]) == (1, 1, 2)
+    assert operator.get(f"/instances/{second}")["state"] == "STARTING"
 
 
 def test_status_counts_verdicts_and_percent(web: Web, operator: User) -> None:
@@ -235,3 +249,48 @@ def test_what_is_not_there_is_404(operator: User) -> None:
     for path in ("", "/status", "/instances", "/events", "/cancel"):
         method = "POST" if path == "/cancel" else "GET"
         problem(operator.open(method, f"/simulations/{uuid4()}{path}"), 404, "not_found")
+
+
+# -- running once more, and quotas ----------------------------------------------------------------------------------
+
+def test_what_failed_is_run_once_more(web: Web, operator: User) -> None:
+    simulation = operator.submit(repeats=2)
+    web.settle()
+    first, second = web.jobs(simulation)
+    for job, outcome in ((first, "success"), (second, "crashed")):
+        web.start(job)
+        web.finish(job, outcome)
+    told = operator.post(f"/simulations/{simulation}/retry", {"only": "failed"}, status=202)
+    Simulation.model_validate(told)
+    web.settle()
+    counts = operator.get(f"/simulations/{simulation}/status")["counts"]
+    assert (counts["SUCCEEDED"], counts["STARTING"]) == (1, 1)
+    assert operator.get(f"/instances/{second}")["attempt"] == 2
+    told = operator.post(f"/simulations/{simulation}/retry", {"only": "cancelled"}, status=409)
+    assert told["code"] == "nothing_to_retry"
+    operator.post(f"/simulations/{simulation}/retry", {"only": "all"}, status=422)
+
+
+def test_a_quota_is_refused_with_what_is_used_and_the_limit(web: Web, admin: User, operator: User) -> None:
+    admin.patch(f"/users/{operator.id}", {"max_queued": 10, "max_running": 0})
+    operator.submit(repeats=8)
+    response = operator.open("POST", "/simulations", json={"template": operator.template(), "repeats": 3})
+    told = problem(response, 429, "quota")
+    assert told["errors"] == [{"field": "quota.queued",
+                               "message": "8 of 10 instances wait already, and these would be 3 more"}]
+    assert response.headers["Retry-After"]
+    operator.submit(repeats=2)
+    quota = operator.get("/auth/me")["quota"]
+    assert quota["queued"] == {"used": 10, "limit": 10} and quota["running"] == {"used": 0, "limit": 0}
+
+
+def test_who_has_stored_his_share_submits_nothing_more(web: Web, admin: User, operator: User) -> None:
+    add_bundle(web, operator.id, size=100)
+    admin.patch(f"/users/{operator.id}", {"max_stored_bytes": 100})
+    told = operator.post("/simulations", {"template": operator.template()}, status=429)
+    assert told["errors"] == [{"field": "quota.stored_bytes", "message": "100 of 100 bytes are stored already"}]
+    file = {"name": "a.db3", "size": 1, "sha256": "0" * 64}
+    told = operator.post("/bundles", {"name": "more", "files": [file]}, status=429)
+    assert told["errors"][0]["message"].endswith("and these would be 1 more")
+    admin.patch(f"/users/{operator.id}", {"max_stored_bytes": 101})
+    operator.submit()

@@ -1,7 +1,9 @@
 import threading
+from typing import Any
 from uuid import uuid4
 
 from shared.domain.specs import TemplateSpec
+from shared.settings import WebSettings
 from tests.webapp.web import User, Web, problem
 from webapp import templates
 from webapp.api.schemas.templates import Template, TemplateList
@@ -84,3 +86,102 @@ def test_the_newest_version_is_taken_unless_one_is_stated(web: Web, operator: Us
 def test_installing_the_same_again_makes_no_version(web: Web) -> None:
     spec = TemplateSpec.model_validate(DRIVE)
     assert [templates.install(web.database, spec) for _ in range(2)] == ["made as version 1", "is there already"]
+
+
+# -- versions -------------------------------------------------------------------------------------------------------
+
+def test_a_change_is_the_next_version_and_the_old_one_stays(operator: User, viewer: User) -> None:
+    first = operator.post("/templates", DRIVE, status=201)
+    second = operator.put("/templates/drive", DRIVE | {"description": "drives better"})
+    Template.model_validate_json(str(operator.open("GET", "/templates/drive").get_data(as_text=True)))
+    assert (second["version"], second["description"]) == (2, "drives better")
+    assert viewer.get("/templates/drive") == second
+    assert viewer.get("/templates/drive/versions/1") == first
+    assert operator.put("/templates/drive", DRIVE | {"description": "drives better"}) == second
+
+
+def test_a_submission_keeps_the_version_it_was_made_with(operator: User) -> None:
+    operator.post("/templates", DRIVE, status=201)
+    old = operator.submit("drive")
+    operator.put("/templates/drive", DRIVE | {"command": ["other"]})
+    assert operator.get(f"/simulations/{old}")["template"] == {"name": "drive", "version": 1}
+    assert operator.get(f"/simulations/{operator.submit('drive')}")["template"]["version"] == 2
+    assert operator.get(f"/simulations/{operator.submit('drive@1')}")["template"]["version"] == 1
+
+
+def test_changes_at_once_are_versions_one_after_the_other(web: Web, operator: User) -> None:
+    operator.post("/templates", DRIVE, status=201)
+    threads = [threading.Thread(target=lambda place=place: operator.put(
+        "/templates/drive", DRIVE | {"description": str(place)})) for place in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert operator.get("/templates/drive")["version"] == 6
+
+
+def test_a_template_keeps_its_name(operator: User) -> None:
+    operator.post("/templates", DRIVE, status=201)
+    told = operator.put("/templates/drive", DRIVE | {"name": "fly"}, status=422)
+    assert told["errors"][0]["field"] == "name"
+    operator.put("/templates/fly", DRIVE | {"name": "fly"}, status=404)
+
+
+def test_an_archived_template_takes_no_submissions_but_what_was_submitted_runs(web: Web, operator: User) -> None:
+    operator.post("/templates", DRIVE, status=201)
+    running = operator.submit("drive")
+    operator.delete("/templates/drive")
+    operator.delete("/templates/drive")
+    web.settle()
+    assert operator.get(f"/simulations/{running}/status")["counts"]["STARTING"] == 1
+    for reference in ("drive", "drive@1"):
+        told = operator.post("/simulations", {"template": reference}, status=422)
+        assert told["code"] == "template_archived" and told["errors"][0]["field"] == "template"
+    assert operator.get("/templates/drive")["archived_at"]
+    assert operator.get("/templates/drive/versions/1")["archived_at"]
+    assert "drive" not in [item["name"] for item in operator.get("/templates")["items"]]
+    assert "drive" in [item["name"] for item in operator.get("/templates?archived=true")["items"]]
+    operator.post("/templates", DRIVE, status=409)
+
+
+def test_a_change_takes_it_out_of_the_archive(operator: User) -> None:
+    operator.post("/templates", DRIVE, status=201)
+    operator.delete("/templates/drive")
+    again = operator.put("/templates/drive", DRIVE)
+    assert (again["version"], again["archived_at"]) == (1, None)
+    operator.submit("drive")
+
+
+def test_a_failed_instance_of_an_archived_template_can_be_run_again(web: Web, operator: User) -> None:
+    template = operator.template()
+    simulation = operator.submit(template)
+    [job] = web.jobs(simulation)
+    web.start(job)
+    web.finish(job, "crashed")
+    operator.delete(f"/templates/{template}")
+    assert operator.post(f"/simulations/{simulation}/retry", {}, status=202)["counts"]["FAILED"] in (0, 1)
+    web.settle()
+    assert operator.get(f"/simulations/{simulation}/status")["counts"]["STARTING"] == 1
+
+
+# -- ceilings -------------------------------------------------------------------------------------------------------
+
+def test_a_template_stays_within_the_ceilings(operator: User) -> None:
+    told = operator.post("/templates", DRIVE | {
+        "limits": {"run_seconds": 86_401}, "resources": {"memory_mb": 65_537, "gpu": 1},
+        "containers": [{"name": "sidecar", "image": "x", "resources": {"memory_mb": 65_537}}]}, status=422)
+    assert told["code"] == "over_the_ceiling"
+    assert [error["field"] for error in told["errors"]] == [
+        "limits.run_seconds", "resources.memory_mb", "resources.gpu", "containers.0.resources.memory_mb"]
+    operator.post("/templates", DRIVE | {"limits": {"run_seconds": 86_400}, "resources": {"memory_mb": 65_536}},
+                  status=201)
+
+
+def test_only_allowed_images_are_taken(make_web: Any, settings: WebSettings) -> None:
+    web = make_web(settings.model_copy(update={"allowed_images": "ghcr.io/us/*, robot:*"}))
+    operator = web.user("operator")
+    body = {"name": "boxed", "limits": {"run_seconds": 60}, "resources": {"memory_mb": 100}}
+    told = operator.post("/templates", body | {"image": "docker.io/evil", "containers": [
+        {"name": "a", "image": "ghcr.io/us/a"}, {"name": "b", "image": "ghcr.io/them/b"}]}, status=422)
+    assert [error["field"] for error in told["errors"]] == ["image", "containers.1.image"]
+    operator.post("/templates", body | {"image": "robot:1"}, status=201)

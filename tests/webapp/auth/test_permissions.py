@@ -4,10 +4,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
+from shared.persistence.models import users
+from tests.webapp.api.test_bundles import NAME, add_bundle
 from tests.webapp.web import API, User, Web, problem
 
-NOBODY, VIEWER, OPERATOR, RECORDER = "nobody", "viewer", "operator", "recorder"
+NOBODY, VIEWER, OPERATOR, ADMIN, RECORDER = "nobody", "viewer", "operator", "admin", "recorder"
 
 ROUTES = {
     "GET /": NOBODY,
@@ -18,6 +21,7 @@ ROUTES = {
     "GET /health/db": NOBODY,
     "GET /health/redis": NOBODY,
     "GET /health/storage": NOBODY,
+    "GET /metrics": NOBODY,
     "GET /docs": NOBODY,
     "GET /docs/start.js": NOBODY,
     "GET /docs/assets/<path:name>": NOBODY,
@@ -25,18 +29,37 @@ ROUTES = {
     "POST /api/v1/auth/login": NOBODY,
     "POST /api/v1/auth/refresh": NOBODY,
     "POST /api/v1/auth/logout": VIEWER,
+    "POST /api/v1/auth/logout-all": VIEWER,
     "GET /api/v1/auth/me": VIEWER,
+    "GET /api/v1/auth/verify": VIEWER,
+    "GET /api/v1/auth/tokens": VIEWER,
+    "POST /api/v1/auth/tokens": VIEWER,
+    "DELETE /api/v1/auth/tokens/<uuid:id>": VIEWER,
+    "GET /api/v1/users": ADMIN,
+    "POST /api/v1/users": ADMIN,
+    "GET /api/v1/users/<uuid:id>": ADMIN,
+    "PATCH /api/v1/users/<uuid:id>": ADMIN,
+    "DELETE /api/v1/users/<uuid:id>": ADMIN,
+    "GET /api/v1/audit": ADMIN,
+    "GET /api/v1/system": ADMIN,
+    "POST /api/v1/system/pause": ADMIN,
+    "POST /api/v1/system/resume": ADMIN,
     "GET /api/v1/templates": VIEWER,
     "POST /api/v1/templates": OPERATOR,
     "GET /api/v1/templates/<name>": VIEWER,
+    "PUT /api/v1/templates/<name>": OPERATOR,
+    "DELETE /api/v1/templates/<name>": OPERATOR,
     "GET /api/v1/templates/<name>/versions/<int:number>": VIEWER,
     "POST /api/v1/simulations": OPERATOR,
     "GET /api/v1/simulations": VIEWER,
     "GET /api/v1/simulations/<uuid:id>": VIEWER,
     "GET /api/v1/simulations/<uuid:id>/status": VIEWER,
     "GET /api/v1/simulations/<uuid:id>/instances": VIEWER,
+    "GET /api/v1/simulations/<uuid:id>/results": VIEWER,
     "GET /api/v1/simulations/<uuid:id>/events": VIEWER,
+    "GET /api/v1/simulations/<uuid:id>/queue": VIEWER,
     "POST /api/v1/simulations/<uuid:id>/cancel": OPERATOR,
+    "POST /api/v1/simulations/<uuid:id>/retry": OPERATOR,
     "DELETE /api/v1/simulations/<uuid:id>": OPERATOR,
     "GET /api/v1/instances": VIEWER,
     "GET /api/v1/instances/<uuid:id>": VIEWER,
@@ -114,24 +137,98 @@ def test_other_methods_open_nothing(web: Web, viewer: User) -> None:
         assert response.status_code == status, method
 
 
-THINGS = ["/simulations/{s}", "/simulations/{s}/status", "/simulations/{s}/instances", "/simulations/{s}/events",
-          "/instances/{j}", "/instances/{j}/logs"]
+# -- whose things -------------------------------------------------------------------------------------------------
+
+# The routes of one thing of somebody's; each is called for one's own, for another's that all may see, for another's
+# that is private, and for one that is missing. What is not a thing of somebody's is named here, so that a new route
+# cannot be forgotten.
+NOBODYS = {"GET /api/v1/users/<uuid:id>", "PATCH /api/v1/users/<uuid:id>", "DELETE /api/v1/users/<uuid:id>"}
+OF_A_THING = [route for route in GUARDED if "<" in route and route not in NOBODYS]
+STRICTLY_OWN = {"DELETE /api/v1/auth/tokens/<uuid:id>"}  # nobody else's, not even for an admin
+BODIES: dict[str, Any] = {
+    "PATCH /api/v1/bundles/<uuid:id>": {}, "POST /api/v1/playbacks/<uuid:id>/control": {"action": "pause"},
+    "POST /api/v1/simulations/<uuid:id>/retry": {},
+}
+
+
+class Things:
+    """One of each of a user's things, of some visibility."""
+
+    def __init__(self, web: Web, user: User, visibility: str) -> None:
+        self.simulation = user.submit(visibility=visibility)
+        [job] = web.jobs(self.simulation)
+        bundle = add_bundle(web, user.id, visibility=visibility, index_key="none")
+        playback = user.post("/playbacks", {"bundle": str(bundle)}, status=202)["id"]
+        token = user.post("/auth/tokens", {"name": "ci", "scopes": ["read"]}, status=201)["id"]
+        self.names = {"simulations": self.simulation, "instances": str(job), "bundles": str(bundle),
+                      "playbacks": playback, "auth": token, "templates": user.template()}
+
+    def path(self, route: str) -> str:
+        kind = route.removeprefix(f"{route.split(maxsplit=1)[0]} {API}/").split("/")[0]
+        name = self.names["templates"] if kind == "templates" else NAME
+        path = route.split()[1].replace("<uuid:id>", self.names[kind]).replace("<int:number>", "1")
+        return path.replace("<path:name>", NAME).replace("<name>", name)
+
+    def call(self, user: User, route: str) -> Any:
+        if route == "PUT /api/v1/templates/<name>":
+            body: Any = {"name": self.names["templates"], "command": ["/bin/false"]}
+        else:
+            body = BODIES.get(route)
+        return user.open(route.split(maxsplit=1)[0], self.path(route), **({} if body is None else {"json": body}))
+
+
+class Missing(Things):
+    def __init__(self) -> None:
+        self.names = dict.fromkeys(("simulations", "instances", "bundles", "playbacks", "auth", "templates"),
+                                   str(uuid4()))
+
+
+def outcome(route: str, role: str, whose: str) -> int | None:
+    """The status that is due; None for anything that is not about access (it is done, or does not fit the state)."""
+    is_template = "/templates/" in route
+    if RANKS.index(role) < RANKS.index(ROUTES[route]):
+        return 403
+    if whose == "missing" or (whose == "private" and role != "admin" and not is_template):
+        return 404
+    if route in STRICTLY_OWN:
+        return None if whose == "own" else 404
+    if whose != "own" and ROUTES[route] == OPERATOR and role != "admin":
+        return 403
+    return None
+
+
+@pytest.mark.parametrize("role", RANKS)
+@pytest.mark.parametrize("whose", ["own", "team", "private", "missing"])
+def test_each_route_of_each_role_for_whose_things(web: Web, role: str, whose: str) -> None:
+    caller, other = web.user("operator"), web.user("operator")
+    things = Missing() if whose == "missing" else Things(
+        web, caller if whose == "own" else other, "private" if whose == "private" else "team")
+    with web.database.transaction() as tx:
+        tx.execute(update(users).where(users.c.id == caller.id).values(role=role))
+    web.parts.accounts.forget(caller.id)
+    for route in sorted(OF_A_THING, key=lambda route: (route.startswith("DELETE"), route)):
+        response = things.call(caller, route)
+        due = outcome(route, role, whose)
+        if due is None:
+            assert response.status_code in (200, 201, 202, 204, 302, 409, 422, 503), (route, response.data)
+        else:
+            assert response.status_code == due, (route, response.data)
+        response.close()
 
 
 def test_what_is_private_is_as_good_as_missing_to_others(web: Web) -> None:
-    owner, other, admin = web.user("operator"), web.user("operator"), web.user("admin")
-    simulation = owner.submit(visibility="private")
-    [job] = web.jobs(simulation)
-    gone = uuid4()
-    for thing in THINGS:
-        seen = problem(other.open("GET", thing.format(s=simulation, j=job)), 404, "not_found")
-        missing = problem(other.open("GET", thing.format(s=gone, j=gone)), 404, "not_found")
-        assert {key: str(value).replace(simulation, "X").replace(str(job), "X") for key, value in seen.items()} \
-            == {key: str(value).replace(str(gone), "X") for key, value in missing.items()}
-        for user in (owner, admin):
-            response = user.open("GET", thing.format(s=simulation, j=job))
-            assert response.status_code == 200
-            response.close()
+    things, gone = Things(web, web.user("operator"), "private"), Missing()
+    other = web.user("operator")
+    for route in OF_A_THING:
+        if "/templates/" in route or route in STRICTLY_OWN:
+            continue
+        told = []
+        for each in (things, gone):
+            answer = str(problem(each.call(other, route), 404, "not_found"))
+            for name in each.names.values():
+                answer = answer.replace(name, "X")
+            told.append(answer)
+        assert told[0] == told[1], route
 
 
 def test_lists_leave_out_what_is_private_to_others(web: Web) -> None:

@@ -13,6 +13,7 @@ from mcap.reader import make_reader
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import get_types_from_msg
 
+from tests.tars import unpack
 from tests.workers.bags.collection import BAGS, recordings
 from tests.workers.bags.making import START, TYPE, messages, write_db3, write_mcap
 from tests.workers.bags.reading import INT64_MAX, INT64_MIN, Read, extracted, folder_of, index_of
@@ -71,7 +72,7 @@ def sliced(form: str, path: Path, scratch: Path, index: Index | None = None, **w
 def unpacked(content: bytes, folder: Path) -> Path:
     """The folder in a tar."""
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        tar.extractall(folder, filter="data")
+        unpack(tar, folder)
     assert [path.name for path in sorted((folder / "s").iterdir())] == ["metadata.yaml", "s_0.db3"]
     return folder / "s"
 

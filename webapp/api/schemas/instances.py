@@ -3,7 +3,10 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from flask_openapi3.models.data_type import DataType
+from flask_openapi3.models.media_type import MediaType
+from flask_openapi3.models.schema import Schema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.domain.specs import Limits
 from shared.domain.states import Reason, State
@@ -109,3 +112,32 @@ class InstanceList(Output):
 
     items: list[ListedInstance]
     next: str | None
+
+
+class Result(Output):
+    """What came of one instance."""
+
+    index: int
+    id: UUID
+    state: State
+    reason: Reason | None
+    passed: bool | None
+    attempt: int
+    exit_code: int | None
+    seed: int
+    parameters: dict[str, Any]
+    metrics: dict[str, float] | None
+    started_at: AwareDatetime | None
+    ended_at: AwareDatetime | None
+    duration_seconds: float | None
+    bundles: list[UUID]
+
+
+class Results(Output):
+    """What came of all instances of a simulation, by index; or the same as text/csv."""
+
+    model_config = ConfigDict(  # type: ignore[typeddict-unknown-key]  # flask-openapi3 reads it
+        openapi_extra={"content": {"text/csv": MediaType(schema=Schema(type=DataType.STRING))}})
+
+    simulation: UUID
+    items: list[Result]

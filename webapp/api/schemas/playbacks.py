@@ -8,7 +8,9 @@ from pydantic import Field, StringConstraints, model_validator
 from shared.domain.states import State
 from webapp.api.schemas.base import Input, Output
 
-Time = Annotated[str, StringConstraints(max_length=40)] | Annotated[int, Field(ge=-(2**63), lt=2**63)]
+# Of 64 bits, less those that a double has not: many read the numbers of a schema as such.
+Ns = Annotated[int, Field(ge=-(2**63) + 1024, le=2**63 - 1024)]
+Time = Annotated[str, StringConstraints(max_length=40)] | Ns
 Rate = Annotated[float, Field(ge=0.1, le=50, allow_inf_nan=False,
                              description="seconds of the recording in one of ours")]
 TopicName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -22,7 +24,7 @@ class NewPlayback(Input):
     start: Time | None = Field(None, description="ns, or +seconds from the bundle's start", examples=["+2.5"])
     end: Time | None = Field(None, description="ns, or +seconds from the bundle's start")
     loop: bool = False
-    topics: Annotated[list[TopicName], Field(min_length=1, max_length=10_000)] | None = Field(
+    topics: Annotated[list[TopicName], Field(min_length=1, max_length=1000)] | None = Field(
         None, description="all when left out")
 
 
@@ -30,7 +32,7 @@ class Order(Input):
     """What the player is to do."""
 
     action: Literal["play", "pause", "seek", "rate", "step", "stop"]
-    to_ns: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = Field(None, description="where to, with seek")
+    to_ns: Ns | None = Field(None, description="where to, with seek")
     rate: Rate | None = Field(None, description="with rate")
 
     @model_validator(mode="after")

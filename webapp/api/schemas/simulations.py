@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from shared.domain.states import State
-from webapp.api.schemas.base import Output, PageQuery
+from webapp.api.schemas.base import FieldProblem, Input, Output, PageQuery, Query
 from webapp.queries.simulations import Filter
 
 Phase = Literal["waiting", "running", "completed"]
@@ -41,6 +41,38 @@ class SimulationQuery(PageQuery):
         return Filter(self.state, self.template, self.owner, labels_of(self.label), self.name)
 
 
+class RetryOrder(Input):
+    """Which instances are to run once more."""
+
+    only: Literal["failed", "cancelled", "ended_badly"] = Field(
+        "failed", description="ended_badly: those that failed and those that were cancelled")
+
+    def states(self) -> frozenset[State]:
+        """For lifecycle."""
+        return {"failed": frozenset({State.FAILED}), "cancelled": frozenset({State.CANCELLED})}.get(
+            self.only, frozenset({State.FAILED, State.CANCELLED}))
+
+
+class Slots(Output):
+    """Places for instances in the whole deployment."""
+
+    used: int
+    total: int
+
+
+class Queue(Output):
+    """What waits of a simulation, and why."""
+
+    id: UUID
+    queued: int
+    running: int
+    position: int | None = Field(description="how many of all that wait start before its next one, and that one; "
+                                             "null when nothing of it waits")
+    held_by: list[str] = Field(description="what keeps its next one waiting, in words; empty when it is about to start",
+                               examples=[["your limit: 4 of 4 running"]])
+    slots: Slots
+
+
 class TemplateReference(Output):
     """The version a simulation is pinned to."""
 
@@ -54,7 +86,9 @@ class Links(Output):
     self: str
     status: str
     instances: str
+    results: str
     events: str
+    queue: str
 
 
 class Accepted(Output):
@@ -68,6 +102,31 @@ class Accepted(Output):
     seed: int
     total: int
     links: Links
+
+
+class SubmitQuery(Query):
+    """Whether to submit in earnest."""
+
+    dry_run: bool = Field(False, description="say what would come of it, and write nothing")
+
+
+class Point(Output):
+    """What one instance would run with."""
+
+    index: int
+    parameters: dict[str, Any]
+    seed: int
+
+
+class DryRun(Output):
+    """What would come of a submission."""
+
+    dry_run: Literal[True]
+    accepted: bool
+    total: int | None = Field(description="how many instances; null when that cannot be known")
+    seed: int
+    points: list[Point] = Field(description="of the first 20 instances")
+    refused: list[FieldProblem] = Field(description="every reason why it would be refused")
 
 
 class Verdicts(Output):

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from shared.domain.specs import TemplateSpec
 from webapp.api.schemas.base import Output, PageQuery
+from webapp.queries.templates import Filter
 
 MAX_VERSION = 2**31 - 1
 
@@ -29,6 +30,11 @@ class TemplateQuery(PageQuery):
 
     owner: UUID | None = None
     name: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, description="a part of the name")
+    archived: bool = Field(False, description="also those that are archived")
+
+    def filter(self) -> Filter:
+        """For queries."""
+        return Filter(self.owner, self.name, self.archived)
 
 
 class Template(TemplateSpec):
@@ -39,6 +45,7 @@ class Template(TemplateSpec):
     version: int
     owner: UUID | None
     created_at: AwareDatetime
+    archived_at: AwareDatetime | None = Field(description="since when it takes no submissions")
 
 
 class TemplateList(Output):

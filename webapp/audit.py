@@ -1,0 +1,41 @@
+"""The audit trail: every request of a known user that changes something or was forbidden, and every try to log in.
+Called by hooks after each answer, so no view can forget it; `note` lets a view say more.
+
+It is written once the answer is known, in a statement of its own: a crash between the two loses the entry, but never
+what jobs went through, which their events tell with the actor in the same transaction."""
+
+import logging
+from typing import Any
+
+from flask import Response, g, request
+
+from shared.domain.errors import Unavailable
+from webapp import writes
+from webapp.auth.credentials import SAFE
+from webapp.parts import parts
+
+log = logging.getLogger(__name__)
+
+LOGIN = "login.login"  # the one entry without a caller: who tried is in its detail
+
+
+def note(**detail: Any) -> None:
+    """Have this said in the present request's entry. No secrets."""
+    g.audit = g.get("audit", {}) | detail
+
+
+def record(response: Response) -> None:
+    """Write the entry of this answer, if it calls for one. Never fails: what was done is done."""
+    caller, status = g.get("caller"), response.status_code
+    if request.method in SAFE or (caller is None and request.endpoint != LOGIN):
+        return
+    if status >= 400 and status not in (401, 403, 429):
+        return
+    entry = {"user": caller and caller.id, "email": caller and caller.email, "token": caller and caller.shown.token,
+             "address": request.remote_addr, "method": request.method, "path": request.path[:500], "status": status,
+             "request": g.request_id, "detail": g.get("audit", {})}
+    try:
+        with parts().connections.database.single() as tx:
+            writes.add_audit(tx, entry)
+    except Unavailable as error:
+        log.warning("not written to the audit trail: %s: %s", entry, error)
