@@ -16,6 +16,7 @@ from webapp.internal import internal
 from webapp.parts import NAME, Parts
 from webapp.progress import Progress
 from webapp.relays import Relays
+from webapp.statuses import Statuses
 from webapp.templates import Templates
 
 BEARER: Any = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT",
@@ -34,7 +35,7 @@ def create_app(settings: WebSettings, connections: Connections) -> OpenAPI:
     app.extensions[NAME] = Parts(
         settings=settings, connections=connections, accounts=Accounts(connections.database),
         tokens=Tokens(connections.redis, settings), templates=Templates(connections.database),
-        hub=Hub(connections.database, connections.pubsub),
+        statuses=Statuses(connections.database), hub=Hub(connections.database, connections.pubsub),
         progress=Progress(connections.database, connections.pubsub), relays=Relays())
     configure(app, settings)
     problems.register(app)

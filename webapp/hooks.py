@@ -3,8 +3,7 @@
 import logging
 import re
 import time
-from contextlib import ExitStack
-from uuid import uuid4
+from secrets import token_hex
 
 from flask import Flask, Response, g, request
 
@@ -27,10 +26,10 @@ def register(app: Flask) -> None:
 
 def _begin() -> None:
     given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _SANE_ID.fullmatch(given) else uuid4().hex
+    g.request_id = given if given and _SANE_ID.fullmatch(given) else token_hex(16)
     g.began = time.perf_counter()
-    g.on_every_line = ExitStack()
-    g.on_every_line.enter_context(ids(request=g.request_id))
+    g.on_every_line = ids(request=g.request_id)
+    g.on_every_line.__enter__()
 
 
 def _finish(response: Response) -> Response:
@@ -55,5 +54,5 @@ def _write_line(response: Response) -> None:
 
 
 def _end(_error: BaseException | None) -> None:
-    if stack := g.pop("on_every_line", None):
-        stack.close()
+    if on_every_line := g.pop("on_every_line", None):
+        on_every_line.__exit__(None, None, None)

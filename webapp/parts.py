@@ -11,6 +11,7 @@ from webapp.auth.tokens import Tokens
 from webapp.hub import Hub
 from webapp.progress import Progress
 from webapp.relays import Relays
+from webapp.statuses import Statuses
 from webapp.templates import Templates
 
 NAME = "simyard"
@@ -25,6 +26,7 @@ class Parts:
     accounts: Accounts
     tokens: Tokens
     templates: Templates
+    statuses: Statuses
     hub: Hub
     progress: Progress
     relays: Relays
