@@ -19,7 +19,7 @@ class Commands:
     install: Sequence[str] = (*PYTHON, "webapp.install")
     web: Sequence[str] = (
         *PYTHON, "gunicorn", "-k", "gevent", "-w", "1", "-b", "127.0.0.1:{port}", "--no-control-socket",
-        "--worker-connections", "5000", "--keep-alive", "15", "--graceful-timeout", "3", "webapp.wsgi:app")
+        "--worker-connections", "6000", "--keep-alive", "15", "--graceful-timeout", "3", "webapp.wsgi:app")
     worker: Sequence[str] = (*PYTHON, "celery", "-A", "workers.app", "worker", "-n", "worker{number}@%h",
                              "--without-mingle", "--without-gossip")
     watcher: Sequence[str] = (*PYTHON, "workers.watcher")

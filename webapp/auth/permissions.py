@@ -7,8 +7,8 @@ from uuid import UUID
 
 from flask import g
 
-from shared.domain.errors import Forbidden
-from webapp.parts import parts
+from shared.domain.errors import Forbidden, Unavailable
+from webapp.parts import Parts, parts
 from webapp.problems import Unauthenticated
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,6 +64,16 @@ def admit(role: str) -> None:
     if ROLES.index(account.role) < ROLES.index(role):
         raise Forbidden(f"this needs the role {role}; yours is {account.role}", remedy="ask an admin for the role")
     g.caller = Caller(account.id, account.role, identity.family)
+
+
+def may_stay(parts: Parts, caller: Caller) -> bool:
+    """Whether a stream that was begun may go on: the user is still there in the same role, and the login has not ended.
+    Nobody is put out because the database or Redis restarts."""
+    try:
+        account = parts.accounts.find(caller.id)
+    except Unavailable:
+        return True
+    return account is not None and account.role == caller.role and not parts.tokens.is_revoked(caller.family)
 
 
 def caller() -> Caller:

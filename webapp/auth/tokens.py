@@ -124,7 +124,7 @@ class Tokens:
         if identity is None or expires <= time.time():
             expires, identity = self._verify()
             _remember(self._verified, header, (expires, identity))
-        if self._is_revoked(identity.family):
+        if self.is_revoked(identity.family):
             raise Unauthenticated("this login has ended", code="token_revoked", remedy="log in again")
         return identity
 
@@ -143,7 +143,8 @@ class Tokens:
         except (KeyError, ValueError, TypeError, AttributeError) as error:  # signed with our key, but not made here
             raise Unauthenticated("the access token is none of ours", remedy="log in") from error
 
-    def _is_revoked(self, family: str) -> bool:
+    def is_revoked(self, family: str) -> bool:
+        """Whether the login has ended, as of at most half a minute ago."""
         expires, revoked = self._revoked.get(family, (0.0, False))
         if expires <= time.monotonic() and self._redis_down_until <= time.monotonic():
             try:

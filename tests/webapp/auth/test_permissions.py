@@ -37,6 +37,7 @@ ROUTES = {
     "GET /api/v1/simulations/<uuid:id>/instances": VIEWER,
     "GET /api/v1/simulations/<uuid:id>/events": VIEWER,
     "POST /api/v1/simulations/<uuid:id>/cancel": OPERATOR,
+    "GET /api/v1/events": VIEWER,
     "GET /api/v1/instances": VIEWER,
     "GET /api/v1/instances/<uuid:id>": VIEWER,
     "GET /api/v1/instances/<uuid:id>/logs": VIEWER,
