@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from urllib.parse import urlsplit
 
-STAYS_SECONDS = (0.2, 5.0)
+STAYS_SECONDS = (0.2, 6.0)
 PAUSES_SECONDS = (0.0, 0.3)
 
 

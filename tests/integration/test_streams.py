@@ -15,7 +15,7 @@ from tests.waiting import until
 
 CLIENTS = 200
 SIMULATIONS = 4
-INSTANCES = 20
+INSTANCES = 15
 
 
 def numbers(stack: Stack, simulation: str | None) -> list[int]:
