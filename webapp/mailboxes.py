@@ -56,14 +56,17 @@ class Mailbox:
         self.user = user
         self.viewer = viewer
         self._cut = cut
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Free while there is something to take. A condition would do, at twice what it costs to wake a stream.
+        self._empty = threading.Lock()
+        self._empty.acquire()
         self._frames: deque[Frame] = deque()
         self._progress: dict[str | None, Frame] = {}
         self._closed = False
 
     def put(self, frames: Sequence[Frame]) -> None:
         """Add events, in order, and progress: the last of each job, until the job moves."""
-        with self._changed:
+        with self._lock:
             for each in frames:
                 if each.number is None:
                     self._progress[each.job] = each
@@ -74,22 +77,27 @@ class Mailbox:
             if full:
                 self._frames.clear()
                 self._closed = True
-            self._changed.notify_all()
+            self._wake()
         if full:
             self._cut()
 
     def close(self) -> None:
         """Nothing more will come."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._empty.locked():
+            self._empty.release()
 
     def take(self, timeout_seconds: float) -> list[Frame] | None:
-        """What has come, waiting for it up to the time; None once closed, whatever was left."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._progress or self._closed, timeout_seconds)
+        """What has come, waiting for it up to the time; None once closed, whatever was left. For one taker."""
+        self._empty.acquire(timeout=timeout_seconds)
+        with self._lock:
             if self._closed:
                 return None
+            self._empty.acquire(blocking=False)  # more may have come since
             found = [*self._frames, *self._progress.values()]
             self._frames.clear()
             self._progress.clear()
