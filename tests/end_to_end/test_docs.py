@@ -60,7 +60,7 @@ def test_the_commands_about_events_work_from_top_to_bottom(stack: Stack, tmp_pat
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     told = (tmp_path / "events.txt").read_text()
     assert told.count("event: end") == 1
-    assert "event: progress" in told
+    assert "event: transition" in told
     last = done.stdout.splitlines()[-2:]
     assert [line.split()[0] for line in last] == ["reset", "end"]  # what has ended is told in one piece
 
