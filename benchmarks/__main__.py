@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import admission, launches, lists, reading, recordings, submissions, transitions
+from benchmarks import admission, launches, lists, reading, recordings, streams, submissions, transitions
 from benchmarks.report import Figure, machine
 from tests.stack import Stack
 
@@ -15,7 +15,7 @@ def main() -> int:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="simyard-bench-") as folder, Stack(Path(folder) / "stack") as stack:
         for measured in (launches.measure(stack, Path(folder)), submissions.measure(stack),
-                         recordings.measure(stack, Path(folder))):
+                         streams.measure(stack), recordings.measure(stack, Path(folder))):
             for figure in measured:
                 print(figure, flush=True)
                 figures.append(figure)

@@ -69,10 +69,9 @@ class Ears:
         self._thread.join()
 
     def _listen(self) -> None:
-        for message in self._pubsub.listen(0.2):
+        for messages in self._pubsub.listen(0.2):
             self.ready.set()
-            if message is not None:
-                event = json.loads(message)
+            for event in map(json.loads, messages):
                 if event["state"] == State.CANCELLED and event["job"]:
                     self.heard[event["job"]] = time.perf_counter()
             if self._done.is_set():
@@ -89,7 +88,7 @@ def run(stack: Stack, pause_seconds: float) -> tuple[float, list[float]]:
 
     def note(lifecycle: Lifecycle, work: Sequence[Work]) -> None:
         now = time.perf_counter()
-        committed.update((str(job), now) for job, _ in work)
+        committed.update((str(each.job), now) for each in work)
         lifecycle.settle(work)
 
     def write(mine: Sequence[UUID]) -> None:

@@ -21,6 +21,7 @@ from webapp.metrics import Metrics
 from webapp.parts import NAME, Parts
 from webapp.progress import Progress
 from webapp.relays import Relays
+from webapp.statuses import Statuses
 from webapp.templates import Templates
 
 SECURITY: Any = {
@@ -46,7 +47,8 @@ def create_app(settings: WebSettings, connections: Connections) -> OpenAPI:
     app.extensions[NAME] = Parts(
         settings=settings, connections=connections, accounts=Accounts(connections.database),
         tokens=Tokens(connections.redis, settings), api_tokens=ApiTokens(connections.database),
-        throttle=Throttle(connections.redis), templates=Templates(connections.database), hub=hub,
+        throttle=Throttle(connections.redis), templates=Templates(connections.database),
+        statuses=Statuses(connections.database), hub=hub,
         progress=Progress(connections.database, connections.pubsub), relays=Relays(),
         metrics=Metrics(settings, connections, hub))
     configure(app, settings)

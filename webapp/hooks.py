@@ -4,8 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
-from uuid import uuid4
+from secrets import token_hex
 
 from flask import Flask, Response, g, request
 
@@ -30,11 +29,11 @@ def register(app: Flask) -> None:
 
 def _begin() -> None:
     given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _SANE_ID.fullmatch(given) else uuid4().hex
+    g.request_id = given if given and _SANE_ID.fullmatch(given) else token_hex(16)
     g.began = time.perf_counter()
-    g.on_every_line = ExitStack()
-    g.on_every_line.enter_context(ids(request=g.request_id, **trace_of(request.headers.get("traceparent", "")),
-                                      **_job_of(request.view_args or {})))
+    g.on_every_line = ids(request=g.request_id, **trace_of(request.headers.get("traceparent", "")),
+                          **_job_of(request.view_args or {}))
+    g.on_every_line.__enter__()
 
 
 def _job_of(path: Mapping[str, object]) -> dict[str, object]:
@@ -68,5 +67,5 @@ def _write_line(response: Response, seconds: float) -> None:
 
 
 def _end(_error: BaseException | None) -> None:
-    if stack := g.pop("on_every_line", None):
-        stack.close()
+    if on_every_line := g.pop("on_every_line", None):
+        on_every_line.__exit__(None, None, None)

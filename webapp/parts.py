@@ -14,6 +14,7 @@ from webapp.hub import Hub
 from webapp.metrics import Metrics
 from webapp.progress import Progress
 from webapp.relays import Relays
+from webapp.statuses import Statuses
 from webapp.templates import Templates
 
 NAME = "simyard"
@@ -30,6 +31,7 @@ class Parts:
     api_tokens: ApiTokens
     throttle: Throttle
     templates: Templates
+    statuses: Statuses
     hub: Hub
     progress: Progress
     relays: Relays

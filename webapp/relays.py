@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from webapp.hub import frame
+from webapp.mailboxes import frame
 from webapp.players import asked
 
 log = logging.getLogger(__name__)

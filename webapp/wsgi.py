@@ -1,5 +1,6 @@
 """What gunicorn loads (`webapp.wsgi:app`, one gevent worker): the application over its doors, and what gevent needs."""
 
+import resource
 import signal
 from types import FrameType
 from typing import Any
@@ -30,6 +31,12 @@ def wait_for_postgres(connection: Any) -> None:
             f"no answer within {seconds} seconds"))
 
 
+def allow_many_connections() -> None:
+    """Raise the limit of open files as far as it goes: each stream is one, and the usual 1,024 are soon used up."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def end_streams_at(signal_number: int) -> None:
     """When gunicorn is told to stop, end the streams at once: it waits for the requests under way."""
     before = signal.getsignal(signal_number)
@@ -45,6 +52,7 @@ def end_streams_at(signal_number: int) -> None:
 settings = read(WebSettings)
 logs.configure(settings.log_level)
 traced = traces.begin("simyard-web", settings)
+allow_many_connections()
 bell = Bell()
 connections = Connections(settings, application="web", pool_size=POOL_SIZE, after=bell.ring)
 bell.serve(connections.lifecycle)

@@ -9,6 +9,7 @@ from shared.domain.errors import Unavailable
 from shared.domain.events import Event
 
 CHANNEL = "simyard:events"
+BATCH = 1000
 
 
 def connect(url: str) -> redis.Redis:
@@ -33,15 +34,20 @@ class PubSub:
         except redis.RedisError as error:
             raise Unavailable(f"Redis did not take the events: {error}", code="redis_unavailable") from error
 
-    def listen(self, timeout_seconds: float) -> Iterator[str | None]:
-        """The channel's messages as they come, None when none came for `timeout_seconds`. Raises Unavailable."""
+    def listen(self, timeout_seconds: float) -> Iterator[list[str]]:
+        """The channel's messages, as many as have come, at most BATCH at a time; none of them when there were none for
+        `timeout_seconds`. Raises Unavailable."""
         try:
             with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                 subscription.subscribe(CHANNEL)
-                yield None  # subscribed: what happens from now on will be heard
+                yield []  # subscribed: what happens from now on will be heard
                 while True:
+                    found = []
                     message = subscription.get_message(timeout=timeout_seconds)
-                    yield message["data"] if message else None
+                    while message:
+                        found.append(message["data"])
+                        message = subscription.get_message() if len(found) < BATCH else None
+                    yield found
         except redis.RedisError as error:
             raise Unavailable(f"Redis does not answer: {error}", code="redis_unavailable") from error
 

@@ -3,15 +3,18 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.stack import Stack
+from tests.stack import Stack, in_background
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / name).read_text()
-         for name in ("README.md", "docs/api.md", "docs/bundles.md", "docs/retention.md")}
+         for name in ("README.md", "docs/api.md", "docs/bundles.md", "docs/events.md", "docs/retention.md")}
 
 
 def blocks(language: str, mark: str, page: str = "README.md") -> list[str]:
@@ -69,6 +72,57 @@ def test_the_commands_about_retention_work_from_top_to_bottom(stack: Stack, tmp_
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     for said in ('"code": "held"', '"code": "not_found"', '"incident": "17"'):
         assert said in done.stdout
+
+
+def test_the_commands_about_events_work_from_top_to_bottom(stack: Stack, tmp_path: Path) -> None:
+    (follow,) = blocks("python", "follow", "docs/events.md")
+    (tmp_path / "follow.py").write_text(follow)
+    token = stack.http.headers["Authorization"].removeprefix("Bearer ")
+    setting = f"set -euo pipefail\nSIMYARD_URL={stack.ready['url']} TOKEN={token}\nexport SIMYARD_URL TOKEN\n"
+    done = subprocess.run(["bash", "-c", setting + "\n".join(blocks("sh", "tested", "docs/events.md"))], cwd=tmp_path,
+                          check=False, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    told = (tmp_path / "events.txt").read_text()
+    assert told.count("event: end") == 1
+    assert "event: transition" in told
+    last = done.stdout.splitlines()[-2:]
+    assert [line.split()[0] for line in last] == ["reset", "end"]  # what has ended is told in one piece
+
+
+@contextmanager
+def miser(stack: Stack) -> Iterator[str]:
+    """A server that passes one event on, and half of the next, before it drops the connection."""
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            last = {"Last-Event-ID": self.headers.get("Last-Event-ID", "0")}
+            blocks = stack.http.get(self.path.removeprefix("/api/v1"), headers=last).text.split("\n\n")
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            self.wfile.write("\n\n".join([*blocks[:2], blocks[2][:len(blocks[2]) // 2]]).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = in_background(server.serve_forever)
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_program_that_follows_goes_on_where_its_stream_was_cut(stack: Stack) -> None:
+    (follow,) = blocks("python", "follow", "docs/events.md")
+    simulation = stack.submit(stack.template("/bin/true"), repeats=3)
+    stack.ended(simulation)
+    with miser(stack) as url:
+        done = subprocess.run([sys.executable, "-c", follow.replace("time.sleep(2)", "pass"), simulation], check=True,
+                              capture_output=True, text=True, timeout=100, env={"SIMYARD_URL": url, "TOKEN": "x"})
+    told = [line.split()[:2] for line in done.stdout.splitlines()]
+    whole = stack.http.get(f"/simulations/{simulation}/events", headers={"Last-Event-ID": "0"}).text
+    assert [number for _, number in told] == re.findall(r"^id: (\d+)", whole, re.MULTILINE)
+    assert told[-1][0] == "end"
+    assert len(told) > 10
 
 
 def test_bringing_ones_own_simulator_takes_ten_lines_or_so() -> None:

@@ -1,5 +1,6 @@
 """Web as it is served: a gunicorn process with its gevent worker."""
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import redis
 from sqlalchemy import delete, insert
 
 from shared.persistence.database import Database
@@ -22,6 +24,8 @@ from shared.settings import WebSettings
 from tests.waiting import until
 from tests.webapp.stream import Events
 from tests.webapp.web import PASSWORD, PASSWORD_HASH, SECRET
+
+MAILBOX_SIZE = 1000
 
 
 class Served:
@@ -60,10 +64,13 @@ def served(settings: WebSettings, database: Database, tmp_path: Path) -> Iterato
     with database.transaction() as tx:
         tx.execute(insert(users).values(
             id=uuid4(), email="op@example.com", password_hash=PASSWORD_HASH, role="operator"))
+    configuration = tmp_path / "configuration.py"
+    configuration.write_text("def post_worker_init(_):\n    from webapp import mailboxes\n"
+                             f"    mailboxes.MAILBOX_SIZE = {MAILBOX_SIZE}\n")
     with (tmp_path / "web.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", f"127.0.0.1:{port}",
-             "--no-control-socket", "--graceful-timeout", "20", "webapp.wsgi:app"],
+             "--no-control-socket", "--graceful-timeout", "20", "-c", str(configuration), "webapp.wsgi:app"],
             env=variables, cwd=tmp_path, stdout=log, stderr=log)
     found = Served(process, port)
     try:
@@ -149,3 +156,28 @@ def test_stopping_ends_streams_at_once_and_exits_cleanly(served: Served) -> None
         assert stream.ended()
         assert served.process.wait(60) == 0
     assert stream.of("end") == []
+
+
+def test_who_does_not_read_is_cut_and_may_come_again(served: Served, settings: WebSettings) -> None:
+    simulation = served.submit()
+    with socket.socket() as client, redis.Redis.from_url(settings.redis_url.get_secret_value()) as channel:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", served.http.base_url.port))
+        client.sendall(f"GET /api/v1/events HTTP/1.0\r\nHost: x\r\nAuthorization: "
+                       f"{served.http.headers['Authorization']}\r\n\r\n".encode())
+        until(lambda: b"event: reset" in client.recv(4096))
+        progress = {"number": None, "simulation": simulation, "job": str(uuid4()), "progress": "x" * (16 << 20)}
+        until(lambda: channel.publish("simyard:events", json.dumps(progress)) > 0)  # more than any buffer holds
+        served.submit(repeats=2 * MAILBOX_SIZE)
+        newest = served.http.get("/simulations").json()["items"][0]["id"]
+        assert served.http.post(f"/simulations/{newest}/cancel").status_code == 202
+        until(lambda: served.http.get(f"/simulations/{newest}/status").json()["state"] == "CANCELLED")
+        client.settimeout(60)
+        got = 0
+        while data := client.recv(1 << 20):
+            got += len(data)
+    assert got < 16 << 20  # the end came in the middle
+    with served.stream(simulation) as stream:
+        stream.wait("reset")
+        assert served.http.post(f"/simulations/{simulation}/cancel").status_code == 202
+        stream.wait("end")

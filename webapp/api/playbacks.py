@@ -14,8 +14,8 @@ from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.playbacks import NewPlayback, Order, Playback
 from webapp.auth.permissions import Caller, caller, needs
-from webapp.hub import frame
 from webapp.idempotency import key_of_request
+from webapp.mailboxes import frame
 from webapp.parts import Parts, parts
 from webapp.queries import bundles as bundle_queries
 from webapp.queries import playbacks as queries

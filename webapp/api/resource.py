@@ -80,7 +80,7 @@ def read_path(model: type[M], values: Mapping[str, Any]) -> M:
 
 def read_query(model: type[BaseModel] | None, values: dict[str, Any]) -> None:
     """Add the query, checked, to `values`. A parameter that the view does not know is an error, never ignored."""
-    if model is None and not request.args:
+    if model is None and not request.query_string:
         return
     fields = model.model_fields if model else {}
     found: dict[str, Any] = {}

@@ -1,10 +1,9 @@
 """/simulations: submitting, watching and cancelling."""
 
-import hashlib
 from typing import Any
 from uuid import UUID
 
-from flask import Response, json, request
+from flask import Response, request
 
 from shared.domain.errors import NotFound
 from shared.domain.specs import SimulationSpec
@@ -69,16 +68,13 @@ def show_status(path: Id) -> Response:
     """The summary to poll: state, counts and verdicts.
 
     With If-None-Match, 304 while nothing changed."""
-    with parts().connections.database.single() as tx:
-        found = queries.status(tx, path.id, caller().viewer)
+    found = parts().statuses.find(path.id, caller().viewer)
     if found is None:
         raise no_simulation(path.id)
-    text = json.dumps(found)
-    etag = hashlib.sha256(text.encode()).hexdigest()[:32]
-    headers = {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"}
-    if request.if_none_match.contains_weak(etag):
+    headers = {"ETag": f'"{found.etag}"', "Cache-Control": "private, no-cache"}
+    if "If-None-Match" in request.headers and request.if_none_match.contains_weak(found.etag):
         return Response(status=304, headers=headers)
-    return Response(text, headers=headers, mimetype="application/json")
+    return Response(found.text, headers=headers, mimetype="application/json")
 
 
 @api.get("/simulations/<uuid:id>/instances", responses={200: InstanceList, 404: PROBLEM})

@@ -90,16 +90,18 @@ def _check_token(shown: Shown, role: str, resource: str, *, login: bool) -> None
                         code="scope", remedy="make a token with a scope that does")
 
 
-def still_admitted(parts: Parts, caller: Caller) -> bool:
-    """Whether a stream that began may go on: the login or token that began it still counts."""
+def may_stay(parts: Parts, caller: Caller) -> bool:
+    """Whether a stream that was begun may go on: the user is still there in the same role, and the login or the token
+    has not ended. Nobody is put out because the database or Redis restarts."""
+    shown = caller.shown
     try:
         account = parts.accounts.find(caller.id)
-        if account is None:
+        if account is None or _role(account.role, shown) != caller.role:
             return False
-        if caller.shown.family is None:
-            return parts.api_tokens.is_known(caller.shown.token)
-        return caller.shown.version == account.session_version and not parts.tokens.is_revoked(caller.shown.family)
-    except Unavailable:  # nobody is put out because the database restarts
+        if shown.family is None:
+            return parts.api_tokens.is_known(shown.token)
+        return shown.version == account.session_version and not parts.tokens.is_revoked(shown.family)
+    except Unavailable:
         return True
 
 

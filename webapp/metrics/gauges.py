@@ -56,7 +56,7 @@ class Gauges(Collector):
                      "are in use (checked_out).", ("pool", "state"), {
                          (pool, state): value for pool, counts in self._database.pools().items()
                          for state, value in zip(("size", "checked_out"), counts, strict=True)})
-        yield _gauge("simyard_sse_streams", "Open event streams of simulations in this process.", (),
+        yield _gauge("simyard_sse_streams", "Open event streams of this process.", (),
                      {(): self._hub.streams})
 
     def _of_the_jobs(self, found: Figures) -> Iterator[Metric]:

@@ -1,11 +1,11 @@
 """Simulations, as the API answers them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, bindparam, case, func, null, select
+from sqlalchemy import ARRAY, Connection, Row, Select, any_, bindparam, case, func, null, select
 
 from shared.domain.events import rfc3339
 from shared.domain.states import ENDED, State, derive, phase
@@ -21,6 +21,9 @@ _STATUS = (simulations.c.id, simulations.c.state, simulations.c.total, simulatio
 # Built once: polls ask for nothing else, and building a statement takes longer than running it.
 _STATUS_OF = select(*_STATUS).where(simulations.c.id == bindparam("simulation"), visible(simulations, None))
 _STATUS_IF_VISIBLE = _STATUS_OF.where(visible(simulations, bindparam("viewer", type_=simulations.c.owner.type)))
+_STATUSES = (select(*_STATUS, simulations.c.owner, (simulations.c.visibility != "team").label("private"))
+             .where(simulations.c.id == any_(bindparam("wanted", type_=ARRAY(simulations.c.id.type))),
+                    visible(simulations, None)))
 _ALL_BUT_SPEC = [column for column in simulations.c if column.name not in ("spec", "program", "stale")]
 # A page of submissions with a thousand points each would be hundreds of megabytes.
 _LISTED_SPEC = case((func.pg_column_size(simulations.c.spec) <= LISTED_SPEC_BYTES, simulations.c.spec),
@@ -80,6 +83,18 @@ def status(tx: Connection, simulation: UUID, viewer: UUID | None) -> dict[str, A
     """The contract's status, from the simulation's row alone, if the viewer may see it."""
     row = tx.execute(_STATUS_IF_VISIBLE if viewer else _STATUS_OF, {"simulation": simulation, "viewer": viewer}).first()
     return None if row is None else _status(row)
+
+
+def statuses(tx: Connection, wanted: Collection[UUID]) -> dict[UUID, tuple[dict[str, Any], UUID | None, bool]]:
+    """The status of each of these that is there, with its owner and whether it is private."""
+    rows = tx.execute(_STATUSES, {"wanted": list(wanted)}).all()
+    return {row.id: (_status(row), row.owner, row.private) for row in rows}
+
+
+def unended(tx: Connection, viewer: UUID | None, limit: int) -> list[dict[str, Any]]:
+    """The status of each simulation that has not ended and that the viewer may see, newest first."""
+    query = select(*_STATUS).where(simulations.c.state.not_in(ENDED), visible(simulations, viewer))
+    return [_status(row) for row in tx.execute(query.order_by(simulations.c.created_at.desc()).limit(limit))]
 
 
 def _status(row: Row[Any]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ ROUTES = {
     "POST /api/v1/simulations/<uuid:id>/cancel": OPERATOR,
     "POST /api/v1/simulations/<uuid:id>/retry": OPERATOR,
     "DELETE /api/v1/simulations/<uuid:id>": OPERATOR,
+    "GET /api/v1/events": VIEWER,
     "GET /api/v1/instances": VIEWER,
     "GET /api/v1/instances/<uuid:id>": VIEWER,
     "GET /api/v1/instances/<uuid:id>/logs": VIEWER,
