@@ -158,6 +158,8 @@ class Things:
     def __init__(self, web: Web, user: User, visibility: str) -> None:
         self.simulation = user.submit(visibility=visibility)
         [job] = web.jobs(self.simulation)
+        web.settle()
+        web.set_attempt(job, files=[{"path": NAME, "size": 4, "sha256": "a" * 64}])
         bundle = add_bundle(web, user.id, visibility=visibility, index_key="none")
         playback = user.post("/playbacks", {"bundle": str(bundle)}, status=202)["id"]
         token = user.post("/auth/tokens", {"name": "ci", "scopes": ["read"]}, status=201)["id"]
