@@ -93,7 +93,7 @@ class Retry(Spec):
     def _from_json(cls, value: Any) -> Any:
         if not isinstance(value, list):
             return value
-        return tuple(Reason(item) if item in set(Reason) else item for item in value)
+        return tuple(Reason(item) if isinstance(item, str) and item in set(Reason) else item for item in value)
 
 
 class Container(Spec):

@@ -30,7 +30,7 @@ class ExcerptQuery(Query):
 
     start: Time = Field(None, description="ns, or +seconds from the bundle's start")
     end: Time = Field(None, description="ns, or +seconds from the bundle's start")
-    topics: Annotated[str, StringConstraints(min_length=1, max_length=20_000)] | None = Field(
+    topics: Annotated[str, StringConstraints(min_length=1, max_length=8_000)] | None = Field(
         None, description="separated by commas")
 
     def wanted(self) -> excerpts.Wanted:

@@ -2,6 +2,8 @@ import threading
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from shared.domain.specs import TemplateSpec
 from shared.settings import WebSettings
 from tests.webapp.web import User, Web, problem
@@ -185,3 +187,9 @@ def test_only_allowed_images_are_taken(make_web: Any, settings: WebSettings) -> 
         {"name": "a", "image": "ghcr.io/us/a"}, {"name": "b", "image": "ghcr.io/them/b"}]}, status=422)
     assert [error["field"] for error in told["errors"]] == ["image", "containers.1.image"]
     operator.post("/templates", body | {"image": "robot:1"}, status=201)
+
+
+@pytest.mark.parametrize("reasons", [[{}], [[]], [None], ["no_reason"], [1], {}, "evicted"])
+def test_a_reason_that_is_none_is_refused_by_field(operator: User, reasons: Any) -> None:
+    told = operator.post("/templates", DRIVE | {"retry": {"on": reasons}}, status=422)
+    assert told["errors"][0]["field"].startswith("retry.on")
