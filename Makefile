@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install demo up test check bench lock
+.PHONY: install demo up test check bench openapi lock
 
 install: .venv/installed  ## .venv with everything, from the hashed locks
 
@@ -21,7 +21,7 @@ up: install  ## the stack in the foreground; Ctrl-C stops it
 	$(BIN)/simyard up
 
 test: install  ## the whole suite; starts the servers it needs
-	$(BIN)/pytest --numprocesses 2 --dist loadscope
+	$(BIN)/pytest --numprocesses 3 --dist loadscope
 
 check: install  ## lint, types, import contracts, unit tests
 	$(BIN)/ruff check .
@@ -32,6 +32,10 @@ check: install  ## lint, types, import contracts, unit tests
 
 bench: install  ## each figure a ratio against its limit, measured in the same run
 	$(BIN)/python -m benchmarks
+
+openapi: install  ## docs/openapi.json anew, after the API was changed on purpose
+	$(BIN)/python -m webapp.openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 
 lock:  ## the hashed locks anew; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" setup.cfg --output-file requirements.txt

@@ -1,8 +1,10 @@
 import importlib
+import json
 import pkgutil
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -11,6 +13,7 @@ from pydantic import BaseModel
 from shared.domain import specs
 from tests.webapp.auth.test_permissions import ROUTES
 from tests.webapp.web import Web
+from webapp import openapi
 from webapp.api import schemas
 
 
@@ -78,3 +81,39 @@ def test_the_page_needs_nothing_from_elsewhere(lonely: Web) -> None:
         assert response.status_code == 200
         response.close()
     assert client.get("/docs/assets/../../plugins.py").status_code == 404
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every value of the document with where it is."""
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from leaves(value, f"{path} > {key}" if path else key)
+    elif isinstance(node, list) and node:
+        for place, value in enumerate(node):
+            yield from leaves(value, f"{path}[{place}]")
+    else:
+        yield path, json.dumps(node)
+
+
+def changes(before: Any, after: Any) -> list[str]:
+    """What was removed, added and changed, a line each."""
+    old, new = dict(leaves(before)), dict(leaves(after))
+    return [*(f"- {path}: {old[path]}" for path in old if path not in new),
+            *(f"+ {path}: {new[path]}" for path in new if path not in old),
+            *(f"~ {path}: {old[path]} -> {new[path]}" for path in old if path in new and old[path] != new[path])]
+
+
+def test_the_committed_description_is_that_of_the_api() -> None:
+    kept = json.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_text())
+    made = json.loads(openapi.text())
+    told = changes(kept, made)
+    assert told == [], "the API has changed; if it was meant to, run `make openapi`:\n" + "\n".join(told[:100])
+
+
+def test_a_change_of_the_description_is_told_by_where_it_is() -> None:
+    before = {"paths": {"/a": {"get": {}}, "/b": {"get": {"summary": "x"}}}}
+    after = {"paths": {"/a": {"get": {}}, "/b": {"get": {"summary": "y"}, "post": {}}}}
+    assert changes(before, after) == [
+        "+ paths > /b > post: {}", '~ paths > /b > get > summary: "x" -> "y"']
+    assert changes(after, before) == [
+        "- paths > /b > post: {}", '~ paths > /b > get > summary: "y" -> "x"']
