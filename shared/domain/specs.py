@@ -27,49 +27,76 @@ RETRIABLE = (Reason.EVICTED, Reason.NODE_LOST, Reason.VANISHED, Reason.PREEMPTED
              Reason.UPLOAD_FAILED)
 
 
+def keep_one_example(schema: dict[str, Any]) -> None:
+    """Have each field of a JSON Schema say its first example by `example`, for flask-openapi3 drops `examples`."""
+    for each in schema.get("properties", {}).values():
+        if "examples" in each:
+            each["example"] = each.pop("examples")[0]
+
+
 class Spec(BaseModel):
     """Frozen, strict, and without room for fields nobody knows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True,
+                              json_schema_extra=keep_one_example)
 
 
 class Resources(Spec):
     """What a simulator may use. Memory and disk are limits, not reservations."""
 
-    cpu: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] | None = None
-    memory_mb: Annotated[int, Field(gt=0)] | None = None
-    gpu: Annotated[int, Field(ge=0)] = 0
-    gpu_type: Text | None = None
-    shm_mb: Annotated[int, Field(gt=0)] | None = None
-    disk_mb: Annotated[int, Field(gt=0)] | None = None
+    cpu: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] | None = Field(None, examples=[2.0])
+    """Cores; null: not limited."""
+    memory_mb: Annotated[int, Field(gt=0)] | None = Field(None, examples=[512])
+    """MiB; past it the program is ended (oom_killed); null: EXECUTION_MEMORY_LIMIT_MB for a command."""
+    gpu: Annotated[int, Field(ge=0)] = Field(0, examples=[0])
+    """Whole GPUs."""
+    gpu_type: Text | None = Field(None, examples=["nvidia-l4"])
+    """Which kind of GPU; null: any."""
+    shm_mb: Annotated[int, Field(gt=0)] | None = Field(None, examples=[64])
+    """MiB of shared memory; null: what the runtime gives."""
+    disk_mb: Annotated[int, Field(gt=0)] | None = Field(None, examples=[10240])
+    """MiB that it may write; null: not limited."""
 
 
 class Limits(Spec):
     """How long each part of a life may take, in seconds; null is no limit."""
 
-    queue_seconds: Seconds | None = None
-    start_seconds: Seconds = 900
-    run_seconds: Seconds | None = None
-    stall_seconds: Seconds | None = None
-    collect_seconds: Seconds = 3600
+    queue_seconds: Seconds | None = Field(None, examples=[3600.0])
+    """Seconds it may wait for a slot; null: for ever."""
+    start_seconds: Seconds = Field(900, examples=[900.0])
+    """Seconds from its slot until it runs."""
+    run_seconds: Seconds | None = Field(None, examples=[600.0])
+    """Seconds it may run; null: EXECUTION_TIMEOUT_SECONDS for a command."""
+    stall_seconds: Seconds | None = Field(None, examples=[60.0])
+    """Seconds without a line of progress after which it is stopped; null: no limit."""
+    collect_seconds: Seconds = Field(3600, examples=[3600.0])
+    """Seconds that collecting what it recorded may take."""
 
 
 class LimitOverrides(Spec):
     """The limits a submission may state in place of its template's."""
 
-    queue_seconds: Seconds | None = None
-    start_seconds: Seconds | None = None
-    run_seconds: Seconds | None = None
-    stall_seconds: Seconds | None = None
-    collect_seconds: Seconds | None = None
+    queue_seconds: Seconds | None = Field(None, examples=[3600.0])
+    """Seconds an instance may wait for a slot; null: the template's."""
+    start_seconds: Seconds | None = Field(None, examples=[900.0])
+    """Seconds from its slot until it runs; null: the template's."""
+    run_seconds: Seconds | None = Field(None, examples=[60.0])
+    """Seconds it may run; null: the template's."""
+    stall_seconds: Seconds | None = Field(None, examples=[60.0])
+    """Seconds without a line of progress after which it is stopped; null: the template's."""
+    collect_seconds: Seconds | None = Field(None, examples=[3600.0])
+    """Seconds that collecting may take; null: the template's."""
 
 
 class Stop(Spec):
     """How a program is asked to end: the signal, the grace before SIGKILL, and after how long that is a success."""
 
-    after_seconds: Seconds | None = None
+    after_seconds: Seconds | None = Field(None, examples=[120.0])
+    """Seconds after which stopping it is a success, for simulators that never end; null: never."""
     signal: Literal["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] = "SIGINT"
-    grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 30
+    """What asks the program to end."""
+    grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(30, examples=[30.0])
+    """Seconds from that signal to SIGKILL."""
 
     def number(self) -> int:
         """The signal's number on this machine."""
@@ -80,13 +107,16 @@ class Record(Spec):
     """Whether an instance that records nothing has failed."""
 
     required: bool = True
+    """Whether an instance that ends well without a recording has failed (no_recording)."""
 
 
 class Retry(Spec):
     """How often, and for which reasons, an instance is tried again by itself."""
 
-    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
-    on: tuple[Reason, ...] = RETRIABLE
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = Field(3, examples=[3])
+    """How many attempts there are at most, the first one included."""
+    on: tuple[Reason, ...] = Field(RETRIABLE, examples=[["evicted", "vanished"]])
+    """The reasons for which it is tried again by itself."""
 
     @field_validator("on", mode="before")
     @classmethod
@@ -99,11 +129,16 @@ class Retry(Spec):
 class Container(Spec):
     """One more container beside the main one; for runtimes that run images."""
 
-    name: Name
-    image: Text
-    command: tuple[Argument, ...] | None = None
-    env: Environment = {}
+    name: Name = Field(examples=["bridge"])
+    """Unique among the template's containers."""
+    image: Text = Field(examples=["ghcr.io/us/robot:1.4"])
+    """A container image; null where a command runs on the machine itself."""
+    command: tuple[Argument, ...] | None = Field(None, examples=[["python3", "drive.py"]])
+    """The program and its arguments; null: what the image says."""
+    env: Environment = Field({}, examples=[{"LOG": "debug"}])
+    """Environment variables; those that begin with SIMYARD_ are ours."""
     resources: Resources = Resources()
+    """What it may use."""
 
     @field_validator("command", mode="before")
     @classmethod
@@ -114,23 +149,44 @@ class Container(Spec):
 class TemplateSpec(Spec):
     """A recipe of a simulator, immutable once it has a version."""
 
-    name: Name
-    description: Text = ""
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)] | None = None
+    name: Name = Field(examples=["diffdrive"])
+    """Unique; small letters, digits, `.`, `_` and `-`, at most 63."""
+    description: Text = Field("", examples=["a robot with two wheels"])
+    """What it simulates, for people."""
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(None,
+        examples=["ghcr.io/us/robot:1.4"])
+    """A container image; null where a command runs on the machine itself."""
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)] | None = Field(None,
+        examples=[["python3", "drive.py"]])
+    """The program and its arguments; null: what the image says."""
     containers: tuple[Container, ...] = ()
-    parameters: dict[str, Any] = {}
-    env: Environment = {}
+    """More containers beside the main one; for runtimes that run images."""
+    parameters: dict[str, Any] = Field({},
+        examples=[{"type": "object", "properties": {"max_speed": {"type": "number", "default": 0.5,
+            "description": "m/s"}}}])
+    """A JSON Schema (2020-12) of the parameters, with defaults; empty takes any."""
+    env: Environment = Field({}, examples=[{"LOG": "debug"}])
+    """Environment variables; those that begin with SIMYARD_ are ours."""
     resources: Resources = Resources()
+    """What it may use."""
     limits: Limits = Limits()
+    """How long each part of an instance's life may take."""
     stop: Stop = Stop()
+    """How it is asked to end."""
     record: Record = Record()
+    """What it has to record."""
     retry: Retry = Retry()
-    node_selector: dict[str, Text] = {}
-    tolerations: tuple[dict[str, Any], ...] = ()
-    pull_secret: Name | None = None
+    """When it is tried again by itself."""
+    node_selector: dict[str, Text] = Field({}, examples=[{"disk": "ssd"}])
+    """Labels of the machines it may run on; for clusters."""
+    tolerations: tuple[dict[str, Any], ...] = Field((), examples=[[{"key": "gpu", "operator": "Exists"}]])
+    """Kubernetes tolerations; for clusters."""
+    pull_secret: Name | None = Field(None, examples=["registry"])
+    """The secret that lets the cluster pull the image; null: none needed."""
     writable_root: bool = False
+    """Whether the container may write outside its output folder."""
     network: Literal["none", "cluster", "internet"] = "none"
+    """What it may reach."""
 
     @field_validator("command", "containers", "tolerations", mode="before")
     @classmethod
@@ -161,24 +217,47 @@ class TemplateSpec(Spec):
 class SimulationSpec(Spec):
     """A submission: a template, the space of its parameters, and how to run it."""
 
-    template: Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,63}(@[1-9][0-9]{0,8})?$")]
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    labels: Labels = {}
-    parameters: dict[str, Any] = {}
+    template: Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,63}(@[1-9][0-9]{0,8})?$")] = Field(
+        examples=["diffdrive@1"])
+    """name, the newest version, or name@version."""
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = Field(None,
+        examples=["night run"])
+    """What people call it; null: the template's name."""
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(None,
+        examples=["ghcr.io/us/robot:pr-12"])
+    """In place of the template's main image; null: that one."""
+    labels: Labels = Field({}, examples=[{"pr": "12"}])
+    """Words to find it by, each with a value."""
+    parameters: dict[str, Any] = Field({}, examples=[{"max_speed": {"grid": [0.4, 0.8]}, "world": "warehouse"}])
+    """By name a value, or a form: grid, range, uniform, log_uniform, normal, value."""
     method: Literal["grid", "list", "random", "latin_hypercube"] = "grid"
-    points: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
-    samples: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(None, validate_default=True)
-    repeats: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """How points are made of the parameters."""
+    points: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = Field(None,
+        examples=[[{"max_speed": 0.4}, {"max_speed": 0.8}]])
+    """With method list: the points, each laid over `parameters`; null with the others."""
+    samples: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(None, validate_default=True, examples=[100])
+    """With random and latin_hypercube: how many points; null with the others."""
+    repeats: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1, examples=[2])
+    """How often each point runs, each time with another SIMYARD_SEED."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(None, examples=[7])
+    """What all chance of it is drawn from; null: drawn and answered."""
     priority: Literal["low", "normal", "high"] = "normal"
-    max_parallel: Annotated[int, Field(ge=1)] | None = None
+    """What waits with a higher one starts first."""
+    max_parallel: Annotated[int, Field(ge=1)] | None = Field(None, examples=[10])
+    """How many of its instances run at once at most; null: as many as there are slots."""
     limits: LimitOverrides = LimitOverrides()
-    env: Environment = {}
-    inputs: Annotated[list[Annotated[UUID, Field(strict=False)]], Field(max_length=MOST_INPUTS)] = []
+    """Limits in place of the template's."""
+    env: Environment = Field({}, examples=[{"LOG": "debug"}])
+    """Environment variables; those that begin with SIMYARD_ are ours."""
+    inputs: Annotated[list[Annotated[UUID, Field(strict=False)]], Field(max_length=MOST_INPUTS)] = Field([],
+        examples=[["5d7a8c1e-3f2b-4e7b-9c55-0a1d2f3e4b5c"]])
+    """Bundles that each instance finds below SIMYARD_INPUTS."""
     keep: Literal["all", "failed", "none"] = "all"
-    keep_days: KeepDays | None = None
+    """Whose recordings are kept: all, those of instances that did not succeed or did not pass, or none."""
+    keep_days: KeepDays | None = Field(None, examples=[30])
+    """Days after its end until it is deleted with all below it; null: never."""
     visibility: Literal["team", "private"] = "team"
+    """team: every user may read it; private: its owner and admins alone."""
 
     @field_validator("env")
     @classmethod

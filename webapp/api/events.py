@@ -38,7 +38,8 @@ Opening = Callable[[Any, int, int | None], list[Frame]]
 class EventQuery(Query):
     """Where to go on; for clients that cannot set the header Last-Event-ID."""
 
-    last_event_id: str | None = Field(None, max_length=100)
+    last_event_id: str | None = Field(None, max_length=100, examples=["4711"])
+    """The number of the last event seen; the header Last-Event-ID comes first."""
 
 
 @api.get("/events", responses=STREAM)

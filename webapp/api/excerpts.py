@@ -28,10 +28,13 @@ FILE: dict[Any, Any] = {200: {"content": {
 class ExcerptQuery(Query):
     """Which part: start <= t < end."""
 
-    start: Time = Field(None, description="ns, or +seconds from the bundle's start")
-    end: Time = Field(None, description="ns, or +seconds from the bundle's start")
+    start: Time = Field(None, examples=["+10"])
+    """ns since 1970, or +seconds from the bundle's start; from there when left out."""
+    end: Time = Field(None, examples=["+12.5"])
+    """The first moment that is left out, in the same forms; to the bundle's end when left out."""
     topics: Annotated[str, StringConstraints(min_length=1, max_length=8_000)] | None = Field(
-        None, description="separated by commas")
+        None, examples=["/scan,/odom"])
+    """Only these, separated by commas; all when left out."""
 
     def wanted(self) -> excerpts.Wanted:
         """For excerpts."""

@@ -51,6 +51,30 @@ def test_the_description_is_whole(lonely: Web) -> None:
     assert len(set(ids)) == len(ids)
 
 
+def shows_its_values(schema: Any) -> bool:
+    """Whether it has an example, or needs none: booleans, enums, constants, references."""
+    if isinstance(schema, list):
+        return any(shows_its_values(each) for each in schema)
+    if not isinstance(schema, dict):
+        return False
+    if schema.keys() & {"example", "enum", "const", "$ref"} or schema.get("type") == "boolean":
+        return True
+    return any(shows_its_values(schema[part]) for part in ("anyOf", "items", "additionalProperties") if part in schema)
+
+
+def test_every_field_is_described_with_an_example(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()
+    fields = [(f"{name}.{field}", schema.get("description"), schema)
+              for name, shape in described["components"]["schemas"].items()
+              for field, schema in shape.get("properties", {}).items()]
+    parameters = [(f"{method} {path} {each['name']}", each.get("description"), [each, each["schema"]])
+                  for path, item in described["paths"].items() for method, operation in item.items()
+                  for each in operation.get("parameters", [])]
+    assert len(fields) > 250 and len(parameters) > 80
+    assert [where for where, text, _ in fields + parameters if not text] == []
+    assert [where for where, _, schema in fields + parameters if not shows_its_values(schema)] == []
+
+
 def test_no_two_shapes_have_one_name(lonely: Web) -> None:
     described = lonely.app.test_client().get("/openapi.json").get_json()["components"]["schemas"]
     modules = [specs, *(importlib.import_module(f"{schemas.__name__}.{each.name}")

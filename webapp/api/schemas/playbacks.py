@@ -19,21 +19,25 @@ TopicName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 class NewPlayback(Input):
     """What to play, and how."""
 
-    bundle: UUID = Field(strict=False)
-    rate: Rate = 1.0
+    bundle: UUID = Field(strict=False, examples=["5d7a8c1e-3f2b-4e7b-9c55-0a1d2f3e4b5c"])
+    """What to play."""
+    rate: Rate = Field(1.0, examples=[1.0])
+    """Seconds of the recording in one of ours."""
     start: Time | None = Field(None, description="ns, or +seconds from the bundle's start", examples=["+2.5"])
-    end: Time | None = Field(None, description="ns, or +seconds from the bundle's start")
+    end: Time | None = Field(None, description="ns, or +seconds from the bundle's start", examples=["+10"])
     loop: bool = False
+    """Whether it begins again at its end."""
     topics: Annotated[list[TopicName], Field(min_length=1, max_length=1000)] | None = Field(
-        None, description="all when left out")
+        None, description="all when left out", examples=[["/scan", "/odom"]])
 
 
 class Order(Input):
     """What the player is to do."""
 
     action: Literal["play", "pause", "seek", "rate", "step", "stop"]
-    to_ns: Ns | None = Field(None, description="where to, with seek")
-    rate: Rate | None = Field(None, description="with rate")
+    """What to do."""
+    to_ns: Ns | None = Field(None, description="where to, with seek", examples=[1764072010000000000])
+    rate: Rate | None = Field(None, description="with rate", examples=[2.0])
 
     @model_validator(mode="after")
     def _says_what_the_action_needs(self) -> Self:
@@ -47,10 +51,16 @@ class Order(Input):
 class Playback(Output):
     """A playback and where it stands."""
 
-    id: UUID
+    id: UUID = Field(examples=["3f2b8c1e-5d7a-4e7b-9c55-0a1d2f3e4b5c"])
+    """The UUID by which it is named in paths."""
     state: State
-    bundle: UUID
-    rate: float
+    """Where it is in its life."""
+    bundle: UUID = Field(examples=["5d7a8c1e-3f2b-4e7b-9c55-0a1d2f3e4b5c"])
+    """What is played."""
+    rate: float = Field(examples=[1.0])
+    """Seconds of the recording in one of ours."""
     paused: bool
-    position_ns: int | None = Field(description="null while it does not run")
-    websocket_url: str | None = Field(description="for viewers that speak the Foxglove protocol")
+    """Whether it stands still."""
+    position_ns: int | None = Field(description="null while it does not run", examples=[1764072010000000000])
+    websocket_url: str | None = Field(description="for viewers that speak the Foxglove protocol",
+        examples=["ws://127.0.0.1:8765"])

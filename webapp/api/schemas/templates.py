@@ -3,33 +3,38 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 
 from shared.domain.specs import TemplateSpec
-from webapp.api.schemas.base import Output, PageQuery
+from webapp.api.schemas.base import Output, PageQuery, Path
 from webapp.queries.templates import Filter
 
 MAX_VERSION = 2**31 - 1
 
 
-class TemplateName(BaseModel):
+class TemplateName(Path):
     """The path of a template."""
 
-    name: str
+    name: str = Field(examples=["diffdrive"])
+    """The template's name."""
 
 
-class TemplateVersion(BaseModel):
+class TemplateVersion(Path):
     """The path of one of its versions."""
 
-    name: str
-    number: int
+    name: str = Field(examples=["diffdrive"])
+    """The template's name."""
+    number: int = Field(examples=[1])
+    """The version, from 1."""
 
 
 class TemplateQuery(PageQuery):
     """Which templates."""
 
-    owner: UUID | None = None
-    name: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, description="a part of the name")
+    owner: UUID | None = Field(None, examples=["8c1e3f2b-7a5d-4b7e-855c-9d2f0a1e4b5c"])
+    """Only those of this user."""
+    name: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, description="a part of the name",
+        examples=["drive"])
     archived: bool = Field(False, description="also those that are archived")
 
     def filter(self) -> Filter:
@@ -42,14 +47,20 @@ class Template(TemplateSpec):
 
     model_config = ConfigDict(strict=False)
 
-    version: int
-    owner: UUID | None
-    created_at: AwareDatetime
-    archived_at: AwareDatetime | None = Field(description="since when it takes no submissions")
+    version: int = Field(examples=[1])
+    """The number of this version, from 1."""
+    owner: UUID | None = Field(examples=["8c1e3f2b-7a5d-4b7e-855c-9d2f0a1e4b5c"])
+    """The user who made it; null once that user is deleted."""
+    created_at: AwareDatetime = Field(examples=["2026-11-25T12:00:00Z"])
+    """When it was made."""
+    archived_at: AwareDatetime | None = Field(description="since when it takes no submissions",
+        examples=["2026-11-25T12:00:00Z"])
 
 
 class TemplateList(Output):
     """Templates, each in its newest version."""
 
     items: list[Template]
-    next: str | None
+    """The page's items."""
+    next: str | None = Field(examples=["WyIyMDI2LTExLTI1VDEyOjAwOjAwKzAwOjAwIl0"])
+    """The cursor of the next page; null on the last one."""
