@@ -104,8 +104,8 @@ def _tally(simulation: Row[Any], moves: Sequence[Row[Any]]) -> tuple[dict[str, i
     for move in moves:
         counts[move.from_state] -= 1
         counts[move.to_state] += 1
-        if move.passed is not None:  # it says so of an end, or of an end that is left again
-            change = 1 if move.to_state in ENDED else -1
+        change = (move.to_state in ENDED) - (move.from_state in ENDED)  # neither, when an attempt is tried again
+        if move.passed is not None and change:
             verdicts["none"] -= change
             verdicts["passed" if move.passed else "not_passed"] += change
     return dict(counts), dict(verdicts)

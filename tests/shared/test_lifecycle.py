@@ -576,6 +576,13 @@ def test_a_failed_job_can_be_run_once_more(world: World) -> None:
     assert world.pass_gate(job, 2)
 
 
+def test_the_verdict_of_an_attempt_that_is_tried_again_by_itself_counts_nowhere(world: World) -> None:
+    job = world.collecting("vanished")
+    world.finish(job, "vanished", passed=False)
+    assert world.job(job).state == "QUEUED"
+    assert world.simulation(world.job(job).simulation).verdicts == {"passed": 0, "not_passed": 0, "none": 1}
+
+
 def test_only_what_ended_so_is_run_again(world: World) -> None:
     simulation = world.submit(3)
     world.lifecycle.admit()
