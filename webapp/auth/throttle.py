@@ -14,11 +14,12 @@ from webapp.problems import Throttled
 
 FREE_BY_ACCOUNT = 5
 FREE_BY_ADDRESS = 50
+FIRST_WAIT_SECONDS = 1
 LONGEST_WAIT_SECONDS = 60
 MEMORY = timedelta(minutes=15)
 ACQUAINTANCE = timedelta(days=30)
 
-# KEYS: counter and wait, of the account and of the address. ARGV: free tries of each, longest wait and memory, seconds.
+# KEYS: counter and wait, of the account and of the address. ARGV: free tries of each; longest wait, memory and first wait in s.
 # Counts a try, or answers how many ms it has to wait. Counted before the password is looked at, for many come at once.
 _TRY = """
 for i = 1, 2 do
@@ -30,7 +31,7 @@ for i = 1, 2 do
     redis.call('EXPIRE', KEYS[2 * i - 1], ARGV[4])
     local over = tries - tonumber(ARGV[i])
     if over >= 0 then
-        redis.call('SET', KEYS[2 * i], 1, 'EX', math.min(2 ^ math.min(over, 30), tonumber(ARGV[3])))
+        redis.call('SET', KEYS[2 * i], 1, 'EX', math.min(ARGV[5] * 2 ^ math.min(over, 30), tonumber(ARGV[3])))
     end
 end
 return 0
@@ -49,7 +50,8 @@ class Throttle:
         with translate_errors():
             account = self._account(email, address)
             wait = self._try(keys=[*_keys(account), *_keys(f"address:{network_of(address)}")],
-                             args=[FREE_BY_ACCOUNT, FREE_BY_ADDRESS, LONGEST_WAIT_SECONDS, int(MEMORY.total_seconds())])
+                             args=[FREE_BY_ACCOUNT, FREE_BY_ADDRESS, LONGEST_WAIT_SECONDS,
+                                   int(MEMORY.total_seconds()), FIRST_WAIT_SECONDS])
         if wait:
             seconds = -(-int(wait) // 1000)
             raise Throttled(f"too many tries to log in; the next one may be made in {seconds} s", seconds)
