@@ -19,8 +19,9 @@ LONGEST_WAIT_SECONDS = 60
 MEMORY = timedelta(minutes=15)
 ACQUAINTANCE = timedelta(days=30)
 
-# KEYS: counter and wait, of the account and of the address. ARGV: free tries of each; longest wait, memory and first wait in s.
-# Counts a try, or answers how many ms it has to wait. Counted before the password is looked at, for many come at once.
+# KEYS: counter and wait, of the account and of the address. ARGV: free tries of each; longest wait, memory and first
+# wait in seconds. Counts a try, or answers how many ms it has to wait. Counted before the password is looked at, for
+# many come at once.
 _TRY = """
 for i = 1, 2 do
     local wait = redis.call('PTTL', KEYS[2 * i])
