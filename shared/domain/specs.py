@@ -2,7 +2,7 @@
 the database keeps them as JSON, workers read the Program."""
 
 import signal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
@@ -27,11 +27,14 @@ RETRIABLE = (Reason.EVICTED, Reason.NODE_LOST, Reason.VANISHED, Reason.PREEMPTED
              Reason.UPLOAD_FAILED)
 
 
-def keep_one_example(schema: dict[str, Any]) -> None:
-    """Have each field of a JSON Schema say its first example by `example`, for flask-openapi3 drops `examples`."""
+def keep_one_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Have each field of a JSON Schema say its first example by `example`, for flask-openapi3 drops `examples`; and the
+    whole say the model's own EXAMPLE, where those of its fields do not go together."""
     for each in schema.get("properties", {}).values():
         if "examples" in each:
             each["example"] = each.pop("examples")[0]
+    if "EXAMPLE" in vars(model):
+        schema["example"] = vars(model)["EXAMPLE"]
 
 
 class Spec(BaseModel):
@@ -132,7 +135,7 @@ class Container(Spec):
     name: Name = Field(examples=["bridge"])
     """Unique among the template's containers."""
     image: Text = Field(examples=["ghcr.io/us/robot:1.4"])
-    """A container image; null where a command runs on the machine itself."""
+    """The container image that it runs."""
     command: tuple[Argument, ...] | None = Field(None, examples=[["python3", "drive.py"]])
     """The program and its arguments; null: what the image says."""
     env: Environment = Field({}, examples=[{"LOG": "debug"}])
@@ -148,6 +151,12 @@ class Container(Spec):
 
 class TemplateSpec(Spec):
     """A recipe of a simulator, immutable once it has a version."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "name": "thrower", "description": "throws a ball", "command": ["python3", "throw.py"],
+        "parameters": {"type": "object", "additionalProperties": False, "properties": {
+            "speed": {"type": "number", "minimum": 1, "maximum": 50, "default": 10, "description": "m/s"}}},
+        "resources": {"memory_mb": 256}, "limits": {"run_seconds": 60}, "record": {"required": False}}
 
     name: Name = Field(examples=["diffdrive"])
     """Unique; small letters, digits, `.`, `_` and `-`, at most 63."""
@@ -216,6 +225,12 @@ class TemplateSpec(Spec):
 
 class SimulationSpec(Spec):
     """A submission: a template, the space of its parameters, and how to run it."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "template": "diffdrive@1", "name": "night run", "labels": {"pr": "12"},
+        "parameters": {"max_speed": {"grid": [0.4, 0.8]}, "obstacles": {"range": [2, 8, 2]},
+                       "friction": {"uniform": [0.5, 1.0]}, "world": "warehouse"},
+        "repeats": 2, "seed": 7, "limits": {"run_seconds": 60}}
 
     template: Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,63}(@[1-9][0-9]{0,8})?$")] = Field(
         examples=["diffdrive@1"])

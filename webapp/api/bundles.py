@@ -64,7 +64,7 @@ def delete_bundle(path: Id) -> Response:
     return Response(status=204)
 
 
-@api.post("/bundles", responses={201: Ticket, 200: Ticket})
+@api.post("/bundles", responses={201: Ticket, 200: Ticket, 429: PROBLEM})
 @needs("operator")
 def announce_bundle(body: Announcement) -> Response:
     """Begin to upload a recording: PUT each part to its URL, then complete.

@@ -15,6 +15,12 @@ from tests.webapp.auth.test_permissions import ROUTES
 from tests.webapp.web import Web
 from webapp import openapi
 from webapp.api import schemas
+from webapp.api.resource import validate
+
+MODULES = [specs, *(importlib.import_module(f"{schemas.__name__}.{each.name}")
+                    for each in pkgutil.iter_modules(schemas.__path__))]
+SHAPES = [(name, found) for module in MODULES for name, found in vars(module).items()
+          if isinstance(found, type) and issubclass(found, BaseModel) and found.__module__ == module.__name__]
 
 
 def walk(node: Any) -> Iterator[dict[str, Any]]:
@@ -75,12 +81,58 @@ def test_every_field_is_described_with_an_example(lonely: Web) -> None:
     assert [where for where, _, schema in fields + parameters if not shows_its_values(schema)] == []
 
 
+def test_the_shapes_are_json_schemas_and_their_examples_fit_them(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()
+    fields = [(f"{name}.{field}", schema) for name, shape in described["components"]["schemas"].items()
+              for field, schema in [("", shape), *shape.get("properties", {}).items()]]
+    parameters = [(f"{method} {path} {each['name']}", each["schema"]) for path, item in described["paths"].items()
+                  for method, operation in item.items() for each in operation.get("parameters", [])]
+    for where, schema in fields + parameters:
+        jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema)
+        if "example" in schema:
+            fits = jsonschema_rs.Draft202012Validator(schema | {"components": described["components"]},
+                                                      validate_formats=True)
+            assert [error.message for error in fits.iter_errors(schema["example"])] == [], where
+
+
+def shown(schema: dict[str, Any], shapes: dict[str, Any]) -> Any:
+    """What Swagger UI shows of it: its example, or those of its fields."""
+    if "$ref" in schema:
+        schema = shapes[schema["$ref"].removeprefix("#/components/schemas/")]
+    for word in ("example", "default"):
+        if word in schema:
+            return schema[word]
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "properties" in schema:
+        return {name: shown(field, shapes) for name, field in schema["properties"].items()}
+    assert schema["type"] == "boolean", schema
+    return True
+
+
+def test_every_body_is_shown_as_it_can_be_sent(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()
+    bodies = {operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+              for item in described["paths"].values() for operation in item.values() if "requestBody" in operation}
+    assert {"Login", "TemplateSpec", "SimulationSpec", "Announcement"} < bodies
+    shapes = described["components"]["schemas"]
+    for name in bodies:
+        validate(dict(SHAPES)[name], shown(shapes[name], shapes))
+
+
+def test_a_change_documents_no_defaults_for_what_is_not_stated_stays(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()
+    shapes = described["components"]["schemas"]
+    changes = [operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+               for item in described["paths"].values() for method, operation in item.items()
+               if method == "patch"]
+    assert sorted(changes) == ["BundleChange", "UserChanges"]
+    assert [name for name in changes for field in shapes[name]["properties"].values() if "default" in field] == []
+
+
 def test_no_two_shapes_have_one_name(lonely: Web) -> None:
     described = lonely.app.test_client().get("/openapi.json").get_json()["components"]["schemas"]
-    modules = [specs, *(importlib.import_module(f"{schemas.__name__}.{each.name}")
-                        for each in pkgutil.iter_modules(schemas.__path__))]
-    names = [name for module in modules for name, found in vars(module).items()
-             if isinstance(found, type) and issubclass(found, BaseModel) and found.__module__ == module.__name__]
+    names = [name for name, _ in SHAPES]
     assert [name for name, count in Counter(names).items() if count > 1 and name in described] == []
 
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, select
 
-from shared.domain.specs import TemplateSpec
+from shared.domain.specs import SimulationSpec, TemplateSpec
 from shared.persistence.models import events, idempotency_keys, jobs, simulations
 from shared.settings import WebSettings
 from tests.webapp.web import User, Web, problem
@@ -118,6 +118,8 @@ def test_a_dry_run_that_is_none_submits(operator: User) -> None:
 def test_the_examples_of_the_documentation_are_accepted(web: Web, operator: User) -> None:
     install(web.database, TemplateSpec.model_validate(
         strict_json.parse((ROOT / "simulators/diffdrive/template.json").read_bytes())))
+    shown = tried(operator, SimulationSpec.EXAMPLE)
+    assert (shown["refused"], shown["total"]) == ([], 16)
     text = (ROOT / "docs/sweeps.md").read_text()
     examples = re.findall(r"```json\n(.*?)```\n\n(\d+) instances", text, re.DOTALL)
     assert len(examples) == text.count("```json") >= 7

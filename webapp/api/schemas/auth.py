@@ -19,7 +19,7 @@ class Login(Input):
     """The address to log in with, without regard to case."""
     password: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = Field(
         examples=["correct horse battery"])
-    """Kept as an argon2id hash alone."""
+    """That of the account; after some wrong ones the next try has to wait."""
 
 
 class Refresh(Input):
@@ -98,7 +98,7 @@ class NewToken(Input):
         description="read, write or admin; or read or write of one resource alone, as simulations:write "
                     f"({', '.join(RESOURCES)})",
         examples=[["simulations:write", "bundles:read"]])
-    expires_at: AwareDatetime | None = Field(None, strict=False, description="null: never",
+    expires_at: AwareDatetime | None = Field(None, strict=False, description="when it ends; null: never",
         examples=["2027-01-01T00:00:00Z"])
 
 

@@ -1,6 +1,6 @@
 """What all shapes share: the bases of inputs and answers, and the query of lists."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -14,6 +14,19 @@ class Input(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True,
                               json_schema_extra=keep_one_example)
+
+
+def without_defaults(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """The schema of a Change: what its fields are when they are not stated is for no client to fill in."""
+    keep_one_example(schema, model)
+    for each in schema.get("properties", {}).values():
+        each.pop("default", None)
+
+
+class Change(Input):
+    """A body of which what is not stated stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults)
 
 
 class Query(BaseModel):

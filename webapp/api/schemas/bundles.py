@@ -1,14 +1,14 @@
 """Bundles: the facts of a recording."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
 from shared.domain.specs import KeepDays, Labels
 from shared.domain.states import BundleState
-from webapp.api.schemas.base import Input, Output, PageQuery, Path
+from webapp.api.schemas.base import Change, Input, Output, PageQuery, Path
 from webapp.api.schemas.simulations import LabelFilter, labels_of
 from webapp.queries.bundles import Filter
 
@@ -51,6 +51,11 @@ class AnnouncedFile(Input):
 class Announcement(Input):
     """A recording that is to be uploaded."""
 
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "name": "field test 7", "labels": {"pr": "12"}, "files": [
+            {"name": "run_0.db3", "size": 1048576,
+             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}]}
+
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] = Field(
         examples=["field test 7"])
     """What people call it."""
@@ -71,7 +76,7 @@ class Announcement(Input):
         return self
 
 
-class BundleChange(Input):
+class BundleChange(Change):
     """What is to be other than it is; what is not stated stays."""
 
     labels: Labels = Field({}, description="in place of all there are", examples=[{"pr": "12"}])
@@ -107,8 +112,8 @@ class Ticket(Output):
     state: BundleState
     """Where it is in its life."""
     part_size: int = Field(description="bytes of each part of a file but its last", examples=[16777216])
-    expires_at: AwareDatetime | None = Field(description="when the URLs end; GET /bundles/{id}/uploads has fresh ones",
-        examples=["2026-11-25T12:15:00Z"])
+    expires_at: AwareDatetime | None = Field(description="when the URLs end; GET /bundles/{id}/uploads has "
+        "fresh ones; null when there are none", examples=["2026-11-25T12:15:00Z"])
     uploads: list[UploadFile]
     """What is yet to be uploaded."""
 
@@ -216,7 +221,8 @@ class Bundle(Output):
     """What could be read and what is lost; null before it was looked into."""
     size: int = Field(description="bytes of all its files, or of those announced", examples=[1048576])
     hold: bool = Field(description="whether nothing and nobody deletes it")
-    keep_days: int | None = Field(description="after its creation it is deleted; null is never", examples=[30])
+    keep_days: int | None = Field(examples=[30])
+    """Days after created_at until it is deleted, unless held; null: never."""
     created_at: AwareDatetime = Field(examples=["2026-11-25T12:00:00Z"])
     """When it was made."""
 

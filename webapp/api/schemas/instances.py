@@ -42,8 +42,8 @@ class InstanceFilePath(Path):
 
     id: UUID = Field(examples=["3f2b8c1e-5d7a-4e7b-9c55-0a1d2f3e4b5c"])
     """The UUID by which it is named in paths."""
-    name: str = Field(examples=["night run"])
-    """What people call it; it need not be unique."""
+    name: str = Field(examples=["maps/map.png"])
+    """Its path below SIMYARD_OUTPUT."""
 
 
 class InstanceFile(Output):
@@ -63,9 +63,9 @@ class InstanceFileList(Output):
     """All files of one attempt, by name."""
 
     items: list[InstanceFile]
-    """The page's items."""
-    next: str | None = Field(examples=["WyIyMDI2LTExLTI1VDEyOjAwOjAwKzAwOjAwIl0"])
-    """The cursor of the next page; null on the last one."""
+    """All of them."""
+    next: str | None = Field(examples=[None])
+    """Always null: there is one page."""
 
 
 class ProgressReport(Output):
@@ -174,8 +174,8 @@ class Result(Output):
     """Which try this is, from 1."""
     exit_code: int | None = Field(examples=[0])
     """Of the program; negative: the signal that ended it; null while it runs and when nobody knows."""
-    seed: int = Field(examples=[7])
-    """What chance is drawn from, 0 to 2^31 - 1."""
+    seed: int = Field(examples=[77])
+    """SIMYARD_SEED: distinct for each instance."""
     parameters: dict[str, Any] = Field(examples=[{"max_speed": 0.4, "obstacles": 4}])
     """By name, with the template's defaults."""
     metrics: dict[str, float] | None = Field(examples=[{"path_length": 12.5}])

@@ -1,6 +1,6 @@
 """Playbacks: a recording played as if it happened now."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
@@ -23,8 +23,10 @@ class NewPlayback(Input):
     """What to play."""
     rate: Rate = Field(1.0, examples=[1.0])
     """Seconds of the recording in one of ours."""
-    start: Time | None = Field(None, description="ns, or +seconds from the bundle's start", examples=["+2.5"])
-    end: Time | None = Field(None, description="ns, or +seconds from the bundle's start", examples=["+10"])
+    start: Time | None = Field(None, examples=["+2.5"])
+    """ns since 1970, or +seconds from the bundle's start; from there when left out."""
+    end: Time | None = Field(None, examples=["+10"])
+    """The first moment that is left out, in the same forms; to the bundle's end when left out."""
     loop: bool = False
     """Whether it begins again at its end."""
     topics: Annotated[list[TopicName], Field(min_length=1, max_length=1000)] | None = Field(
@@ -34,10 +36,12 @@ class NewPlayback(Input):
 class Order(Input):
     """What the player is to do."""
 
+    EXAMPLE: ClassVar[dict[str, Any]] = {"action": "seek", "to_ns": 1764072010000000000}
+
     action: Literal["play", "pause", "seek", "rate", "step", "stop"]
     """What to do."""
-    to_ns: Ns | None = Field(None, description="where to, with seek", examples=[1764072010000000000])
-    rate: Rate | None = Field(None, description="with rate", examples=[2.0])
+    to_ns: Ns | None = Field(None, description="with seek, where to: ns since 1970", examples=[1764072010000000000])
+    rate: Rate | None = Field(None, description="with rate: seconds of the recording in one of ours", examples=[2.0])
 
     @model_validator(mode="after")
     def _says_what_the_action_needs(self) -> Self:
@@ -61,6 +65,7 @@ class Playback(Output):
     """Seconds of the recording in one of ours."""
     paused: bool
     """Whether it stands still."""
-    position_ns: int | None = Field(description="null while it does not run", examples=[1764072010000000000])
-    websocket_url: str | None = Field(description="for viewers that speak the Foxglove protocol",
-        examples=["ws://127.0.0.1:8765"])
+    position_ns: int | None = Field(description="where it is, ns since 1970; null while it does not run",
+        examples=[1764072010000000000])
+    websocket_url: str | None = Field(examples=["ws://127.0.0.1:8765"])
+    """For viewers that speak the Foxglove protocol; null while it does not run."""

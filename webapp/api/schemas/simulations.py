@@ -183,7 +183,9 @@ class Status(Output):
     """The same in three words: waiting (QUEUED), running (STARTING to COLLECTING), completed."""
     total: int = Field(examples=[16])
     """How many instances there are."""
-    counts: dict[State, int] = Field(examples=[{"QUEUED": 4, "RUNNING": 2, "SUCCEEDED": 10}])
+    counts: dict[State, int] = Field(examples=[{
+        "QUEUED": 4, "STARTING": 0, "RUNNING": 2, "STOPPING": 0, "COLLECTING": 0,
+        "SUCCEEDED": 9, "FAILED": 1, "CANCELLED": 0}])
     """How many instances are in each of the eight states, zeros too."""
     verdicts: Verdicts
     """How many instances passed, did not, or gave no verdict."""
@@ -212,8 +214,10 @@ class Simulation(Status):
     """What waits with a higher one starts first."""
     max_parallel: int | None = Field(examples=[10])
     """How many run at once at most; null: as many as there are slots."""
-    keep: Literal["all", "failed", "none"] = Field(description="whose recordings are kept")
-    keep_days: int | None = Field(description="after its end it is deleted; null is never", examples=[30])
+    keep: Literal["all", "failed", "none"]
+    """Whose recordings are kept: all, those of instances that did not succeed or did not pass, or none."""
+    keep_days: int | None = Field(examples=[30])
+    """Days after its end until it is deleted with all below it; null: never."""
     stop_requested: bool
     """Whether somebody has cancelled it."""
     spec: dict[str, Any] | None = Field(description="the submission with its seed and version pinned; "

@@ -24,7 +24,7 @@ class TemplateVersion(Path):
 
     name: str = Field(examples=["diffdrive"])
     """The template's name."""
-    number: int = Field(examples=[1])
+    number: int = Field(ge=1, le=MAX_VERSION, examples=[1])
     """The version, from 1."""
 
 
@@ -53,7 +53,7 @@ class Template(TemplateSpec):
     """The user who made it; null once that user is deleted."""
     created_at: AwareDatetime = Field(examples=["2026-11-25T12:00:00Z"])
     """When it was made."""
-    archived_at: AwareDatetime | None = Field(description="since when it takes no submissions",
+    archived_at: AwareDatetime | None = Field(description="since when it takes no submissions; null: it takes them",
         examples=["2026-11-25T12:00:00Z"])
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from webapp.api.schemas.base import Input, Output, PageQuery
+from webapp.api.schemas.base import Change, Input, Output, PageQuery
 
 Role = Literal["viewer", "operator", "admin"]
 Email = Annotated[str, StringConstraints(min_length=3, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$",
@@ -32,7 +32,7 @@ class NewUser(Input):
     """The most bytes in bundles, with what is announced; null: the operator's default."""
 
 
-class UserChanges(Input):
+class UserChanges(Change):
     """What is to be different; what is not stated stays."""
 
     role: Role = "viewer"
