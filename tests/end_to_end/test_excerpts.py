@@ -101,8 +101,8 @@ def test_a_reading_ends_when_its_client_goes(stack: Stack, tmp_path: Path) -> No
     bundle = upload(stack, folder)
     with stack.http.stream("GET", f"/bundles/{bundle['id']}/messages") as stream:
         pieces = stream.iter_bytes(1000)
-        next(pieces)
-        assert _excerpts_at_work(stack)
+        # The kernel counts a write when it has returned: one that waits for us to read on is not counted yet.
+        until(lambda: next(pieces) and _excerpts_at_work(stack))
     until(lambda: not _excerpts_at_work(stack))
 
 
