@@ -10,7 +10,7 @@ from workers.doors import Doors
 
 PATIENCE = timedelta(hours=24)
 BATCH = 50
-SECONDS = 0.2  # at a time, for the watcher has other things to do
+SECONDS = 0.2  # in a step, for who leads no more is to stop soon
 
 
 def forget_uploads(doors: Doors) -> bool:

@@ -1,6 +1,9 @@
-"""What the leading watcher does besides, while no hint comes: each chore a small step at a time, then it rests."""
+"""What the leading watcher does besides, in a thread of its own: each chore a small step at a time, then it rests. So
+an S3 that hangs holds up nothing but the chores.
+"""
 
 import logging
+import threading
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -14,6 +17,7 @@ from workers.retention import expire, purge, retire
 log = logging.getLogger(__name__)
 
 DOWN_SECONDS = 60.0  # after a part of ours did not answer
+IDLE_SECONDS = 0.5
 
 
 class Chores:
@@ -25,11 +29,25 @@ class Chores:
             purge: 2.0, delete_garbage: 2.0, forget_uploads: 60.0, retire: 300.0,
             partial(expire, audit_days=audit_keep_days): 300.0}
         self._due = dict.fromkeys(self._rests, 0.0)
+        self._until = 0.0
+
+    def allow(self, until: float) -> None:
+        """Steps may begin until then, by the monotonic clock."""
+        self._until = until
+
+    def start(self, stopped: threading.Event) -> None:
+        """Go on in a thread that nobody has to wait for: while it is allowed, and until told to stop."""
+        threading.Thread(target=self._run, args=(stopped,), name="chores", daemon=True).start()
+
+    def _run(self, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            if not self.step():
+                stopped.wait(IDLE_SECONDS)
 
     def step(self) -> bool:
-        """Do a step of each that is due; whether any has more to do at once."""
+        """Do a step of each that is due, while it is allowed; whether any has more to do at once."""
         unfinished = [self._step(chore, rest) for chore, rest in self._rests.items()
-                      if monotonic() >= self._due[chore]]
+                      if self._due[chore] <= monotonic() < self._until]
         return any(unfinished)
 
     def _step(self, chore: Callable[[Doors], bool], rest: float) -> bool:

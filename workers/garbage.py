@@ -4,9 +4,8 @@ The row goes after the object, so whatever happens in between is done again, whi
 """
 
 import logging
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from shared.persistence import garbage
 from workers.doors import Doors
@@ -14,7 +13,7 @@ from workers.doors import Doors
 log = logging.getLogger(__name__)
 
 BATCH = 1000  # what S3 deletes at once
-PREFIXES = 50  # looked into at a time, for the watcher has other things to do,
+PREFIXES = 50  # looked into in a step, for who leads no more is to stop soon,
 PARALLEL = 4  # so many at once
 
 
@@ -24,11 +23,7 @@ def delete_garbage(doors: Doors) -> bool:
         waiting = garbage.oldest(tx, BATCH)
     keys = [key for key in waiting if not key.endswith("/")]
     prefixes = [key for key in waiting if key.endswith("/")][:PREFIXES]
-    refused = _delete(doors, keys)
-    if prefixes:
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            left = list(pool.map(partial(_empty, doors), prefixes))
-        refused += [prefix for prefix, stays in zip(prefixes, left, strict=True) if stays]
+    refused = _delete(doors, keys) + _empty_all(doors, prefixes)
     _forget(doors, [*keys, *prefixes], refused)
     return bool(refused) or (len(waiting) < BATCH and len(keys) + len(prefixes) == len(waiting))
 
@@ -39,6 +34,32 @@ def _delete(doors: Doors, keys: Sequence[str]) -> list[str]:
         kept = garbage.referred_to(tx, keys)
     unkept = [key for key in keys if key not in kept]
     return doors.connections.store.delete_many(unkept) if unkept else []
+
+
+def _empty_all(doors: Doors, prefixes: Sequence[str]) -> list[str]:
+    """Delete what lies below these, several at once; those below which something stays. The first error is raised, and
+    what was not begun is left. The threads are daemons, for a process that ends does not wait for a storage that hangs.
+    """
+    todo, stay, errors = iter(prefixes), list[str](), list[BaseException]()
+
+    def work() -> None:
+        try:
+            for prefix in todo:  # shared by all of them
+                if _empty(doors, prefix):
+                    stay.append(prefix)
+                if errors:
+                    return
+        except BaseException as error:  # noqa: BLE001 raised below, in the thread that asked
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in prefixes[:PARALLEL]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return stay
 
 
 def _empty(doors: Doors, prefix: str) -> list[str]:

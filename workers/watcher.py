@@ -61,6 +61,7 @@ class Watcher:
 
     def run(self, stopped: threading.Event) -> None:
         """Lead until told to stop; raises LeaseLost when another took over."""
+        self._chores.start(stopped)
         while not stopped.is_set():
             try:
                 self.step()
@@ -69,25 +70,24 @@ class Watcher:
                 stopped.wait(PAUSE_SECONDS)
 
     def step(self) -> None:
-        """Wait for hints until the next sweep is due, then look at what they name, or at everything."""
-        if not self._hold_lease():
-            sleep(SWEEP_SECONDS / 2)
-            return
-        wait = 0.0 if self._chores.step() else max(0.0, self._next_sweep - monotonic())
-        hinted = self._runtime.hints(wait)
-        if hinted:
-            with traces.span("look"):
-                self.look([name.job for name in hinted])
+        """Look at everything when that is due, then wait for hints until it is again, and look at what they name."""
         if monotonic() >= self._next_sweep:
+            if not self._hold_lease():  # held three times within its life
+                sleep(SWEEP_SECONDS / 2)
+                return
             with traces.span("sweep"):
                 self.sweep()
             self._next_sweep = monotonic() + SWEEP_SECONDS
+        hinted = self._runtime.hints(max(0.0, self._next_sweep - monotonic()))
+        if hinted:
+            with traces.span("look"):
+                self.look([name.job for name in hinted])
 
     def _hold_lease(self) -> bool:
-        if self._leads and monotonic() < self._next_sweep:
-            return True  # renewed with each sweep, three times within its life
+        asked = monotonic()
         with self._database.transaction() as tx:
             leads = hold_lease(tx, "watcher", self._holder, LEASE_LIFE)
+        self._chores.allow(asked + LEASE_LIFE.total_seconds() if leads else 0.0)
         if self._leads and not leads:
             raise LeaseLost(f"{self._holder} leads no more")
         self._leads = leads
@@ -169,7 +169,8 @@ class Watcher:
         with self._database.transaction() as tx:
             rows = {row.id: row for row in jobs_by_id(tx, [name.job for name in strange])}
             kept = kept_attempts(tx, [name.job for name in strange])
-        for name in strange:
+        there = set(self._runtime.names())  # what was purged meanwhile lost its folder before its row
+        for name in (name for name in strange if name in there):
             with logs.ids(job=name.job, attempt=name.attempt):
                 self._tidy_up(name, rows.get(name.job), kept=(name.job, name.attempt) in kept)
 

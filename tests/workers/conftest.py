@@ -1,6 +1,9 @@
 """A worker's doors with a real database, a fake runtime and a fake store."""
 
-from collections.abc import Sequence
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -11,7 +14,9 @@ from shared.domain.errors import NotFound
 from shared.persistence.database import Database
 from tests.fakes import FakeRuntime
 from tests.shared.test_lifecycle import World
+from workers.chores import Chores
 from workers.doors import Doors
+from workers.watcher import Watcher
 
 
 class FakeStore:
@@ -63,3 +68,24 @@ class Workshop(World):
 @pytest.fixture
 def workshop(database: Database) -> Workshop:
     return Workshop(database)
+
+
+def chores(doors: Doors) -> Chores:
+    """Those of a watcher that leads for ever."""
+    made = Chores(doors, 365)
+    made.allow(math.inf)
+    return made
+
+
+@contextmanager
+def running(watcher: Watcher) -> Iterator[None]:
+    """The watcher runs during the block; it may not take longer to end than its chores do."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=watcher.run, args=(stopped,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(60)
+        assert not thread.is_alive()

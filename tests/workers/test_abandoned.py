@@ -14,10 +14,10 @@ from shared.domain.states import Kind
 from shared.persistence.database import Database
 from shared.persistence.models import NOW, bundles
 from shared.storage import keys
+from tests.workers.conftest import chores
 from tests.workers.test_collecting_ingests import Bench
 from workers import abandoned as module
 from workers.abandoned import forget_uploads
-from workers.chores import Chores
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def test_while_storage_is_down_it_is_left_for_later(bench: Bench, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(bench.store, "abort", down)
-        assert not Chores(bench.doors, 365).step()
+        assert not chores(bench.doors).step()
     assert bench.store.deleted == []
-    Chores(bench.doors, 365).step()
+    chores(bench.doors).step()
     assert bench.store.deleted == [keys.uploaded_file(old, 0)]
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,17 +24,27 @@ from shared.persistence import garbage as written
 from shared.persistence.bundles import StoredObject, hold
 from shared.persistence.database import Database
 from shared.persistence.deletion import delete_bundle, hold_still
-from shared.persistence.models import NOW, audit, blobs, bundle_files, bundles, events, garbage, idempotency_keys
+from shared.persistence.models import (
+    NOW,
+    audit,
+    blobs,
+    bundle_files,
+    bundles,
+    events,
+    garbage,
+    idempotency_keys,
+    leases,
+)
 from shared.storage import keys
 from shared.storage.store import Store
 from standalone.servers import Servers
 from tests.waiting import until
+from tests.workers.conftest import chores, running
 from tests.workers.yard import AUDIT_DAYS, Yard
 from workers import retention
-from workers.chores import Chores
 from workers.garbage import delete_garbage
 from workers.runtimes.base import Name, Observation, Seen
-from workers.watcher import Watcher
+from workers.watcher import LeaseLost, Watcher
 
 
 @pytest.fixture
@@ -200,6 +211,25 @@ def test_folders_that_were_kept_go_too_and_nothing_is_put_aside(yard: Yard) -> N
     assert (yard.runtime.names(), yard.runtime.quarantined) == ([], [])
 
 
+def test_a_folder_that_cannot_be_removed_keeps_none_of_the_others(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = yard.simulate(b"a", b"b", b"c")
+    folders = [Name(row.id, 1) for row in yard.jobs(simulation)]
+    yard.runtime.things = dict.fromkeys(folders, Observation(Seen.ENDED))
+    removed: list[Name] = []
+
+    def remove(name: Name) -> None:
+        if not removed:
+            removed.append(name)
+            raise PermissionError(f"{name} cannot be removed")
+        removed.append(name)
+
+    monkeypatch.setattr(yard.runtime, "remove", remove)
+    yard.lifecycle.delete_simulation(simulation)
+    yard.sweep()
+    assert sorted(map(str, removed)) == sorted(map(str, folders))
+    assert (yard.objects(), yard.rows()) == (set(), {})
+
+
 # -- keep -------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("keep", "outcome", "passed", "kept"), [
@@ -300,11 +330,36 @@ def test_the_leading_watcher_does_all_of_it_by_itself(yard: Yard) -> None:
     yard.lifecycle.delete_simulation(yard.simulate(b"a"))
     yard.simulate(b"b", keep_days=1)
     yard.age(2)
-    watcher = Watcher(yard.doors)
-    until(lambda: watcher.step() or not (yard.objects() or yard.rows().keys() - {"leases"}))
+    with running(Watcher(yard.doors)):
+        until(lambda: not (yard.objects() or yard.rows().keys() - {"leases"}))
 
 
-def test_what_is_wrong_with_one_thing_stops_neither_the_other_chores_nor_the_watcher(
+def test_chores_are_done_by_who_leads_alone(yard: Yard) -> None:
+    first, second = Watcher(yard.doors), Watcher(yard.doors)
+    with yard.database.transaction() as tx:
+        written.discard(tx, ["a"])
+    first.step()
+    with yard.database.transaction() as tx:
+        tx.execute(update(leases).values(until=NOW - timedelta(seconds=1)))
+    second.step()
+    with pytest.raises(LeaseLost):
+        until(first.step)
+    first._chores.step()
+    assert yard.rows().keys() == {"leases", "garbage"}
+    second._chores.step()
+    assert yard.rows().keys() == {"leases"}
+
+
+def test_chores_end_with_a_lease_that_could_not_be_renewed(yard: Yard) -> None:
+    alone = chores(yard.doors)
+    with yard.database.transaction() as tx:
+        written.discard(tx, ["a"])
+    alone.allow(monotonic())
+    alone.step()
+    assert yard.rows().keys() == {"garbage"}
+
+
+def test_what_is_wrong_with_one_thing_stops_no_other_chore(
         yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Any:
         raise ValueError("something nobody thought of")
@@ -312,8 +367,8 @@ def test_what_is_wrong_with_one_thing_stops_neither_the_other_chores_nor_the_wat
     with yard.database.transaction() as tx:
         written.discard(tx, ["a"])
     monkeypatch.setattr("shared.persistence.deletion.hidden_instances", fail)
-    Watcher(yard.doors).step()
-    assert yard.rows().keys() == {"leases"}
+    chores(yard.doors).step()
+    assert yard.rows() == {}
 
 
 # -- whatever dies ----------------------------------------------------------------------------------------------------
@@ -387,11 +442,11 @@ def test_while_storage_is_down_rows_go_and_objects_wait(yard: Yard, monkeypatch:
     def down(*_: Any) -> Any:
         raise Unavailable("object storage does not answer")
 
-    chores = Chores(yard.doors, AUDIT_DAYS)
+    all_chores = chores(yard.doors)
     with monkeypatch.context() as patch:
         for name in ("delete_many", "abort_all", "keys"):
             patch.setattr(yard.real, name, down)
-        while chores.step():
+        while all_chores.step():
             pass
     assert set(yard.rows()) == {"garbage"}
     assert len(yard.objects()) == 4

@@ -1,6 +1,14 @@
 """The watcher with a fake runtime: what it does about what it sees, and who may do it."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from time import sleep
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +20,10 @@ from shared.domain.specs import Limits, Program, Stop
 from shared.domain.states import State
 from shared.lifecycle import Lifecycle
 from shared.logs import JsonFormatter
-from tests.workers.conftest import Workshop
+from shared.persistence.garbage import discard
+from standalone.servers import Servers
+from tests.waiting import until
+from tests.workers.conftest import Workshop, running
 from workers import launching, stopping
 from workers.drain import drain
 from workers.runtimes.base import Name, Observation, Recorder, Run, Seen
@@ -142,6 +153,20 @@ def test_what_no_row_knows_is_put_aside_and_never_deleted(workshop: Workshop) ->
     assert workshop.runtime.quarantined == [stranger]
 
 
+def test_what_is_purged_during_a_sweep_is_not_taken_for_a_stranger(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.runtime.things[Name(uuid4(), 1)] = Observation(Seen.ENDED)
+
+    def names() -> list[Name]:
+        found = list(workshop.runtime.things)
+        workshop.runtime.things.clear()
+        return found
+
+    monkeypatch.setattr(workshop.runtime, "names", names)
+    Watcher(workshop.doors).sweep()
+    assert workshop.runtime.quarantined == []
+
+
 def test_a_job_of_another_host_is_left_alone(workshop: Workshop) -> None:
     watcher = Watcher(workshop.doors)
     job = launched(workshop)
@@ -178,6 +203,75 @@ def test_one_leads_until_its_lease_runs_out(workshop: Workshop) -> None:
     assert second._hold_lease()
     with pytest.raises(LeaseLost):
         first._hold_lease()
+
+
+def test_the_lease_is_renewed_with_each_sweep(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(seconds: float) -> set[Name]:
+        sleep(seconds)
+        return set()
+
+    monkeypatch.setattr("workers.watcher.SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(workshop.runtime, "hints", wait)
+    watcher = Watcher(workshop.doors)
+    for count in (1, 2, 3):
+        watcher.step()
+        assert renewals(workshop) == count
+
+
+def renewals(workshop: Workshop) -> int:
+    with workshop.database.transaction() as tx:
+        return int(tx.execute(text("SELECT epoch FROM leases")).scalar_one())
+
+
+def test_an_object_storage_that_hangs_holds_up_neither_looking_nor_the_lease(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, over = threading.Event(), threading.Event()
+
+    def hang(keys: object) -> list[str]:
+        hangs.set()
+        over.wait()
+        return []
+
+    monkeypatch.setattr("workers.watcher.SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(workshop.store, "delete_many", hang)
+    with workshop.database.transaction() as tx:
+        discard(tx, ["a"])
+    try:
+        with running(Watcher(workshop.doors)):
+            assert hangs.wait(60)
+            before = renewals(workshop)
+            job = launched(workshop)
+            until(lambda: workshop.job(job).state == "RUNNING" and renewals(workshop) > before + 1)
+    finally:
+        over.set()
+        until(lambda: not [thread for thread in threading.enumerate() if thread.name == "chores"])
+
+
+@pytest.mark.parametrize(("deed", "code"), [("is told to", 0), ("has lost its lease", 1)])
+def test_a_watcher_ends_at_once_though_object_storage_hangs(
+        workshop: Workshop, servers: Servers, tmp_path: Path, deed: str, code: int) -> None:
+    with workshop.database.transaction() as tx:
+        discard(tx, ["a/"])
+        database_url = tx.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with socket.create_server(("127.0.0.1", 0)) as storage:  # takes connections, and never answers
+        environment = {
+            "DATABASE_URL": database_url, "REDIS_URL": servers.redis_url, "MINIO_ACCESS_KEY": "a",
+            "MINIO_ENDPOINT": f"127.0.0.1:{storage.getsockname()[1]}", "MINIO_SECRET_KEY": "b",
+            "STORAGE_BASE_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+        watcher = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "workers.watcher"], env=environment)
+        storage.settimeout(60)
+        connection, _ = storage.accept()
+        with connection:
+            if deed == "is told to":
+                watcher.send_signal(signal.SIGTERM)
+            else:
+                with workshop.database.transaction() as tx:
+                    tx.execute(text("UPDATE leases SET holder = 'another', until = now() + interval '5 s'"))
+            try:
+                assert watcher.wait(20) == code  # before storage is given up
+            finally:
+                watcher.kill()
+                watcher.wait()
 
 
 def test_drain_preempts_what_runs_and_queues_what_does_not(workshop: Workshop) -> None:
