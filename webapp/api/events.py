@@ -27,7 +27,7 @@ api = Resource("events", "What happens, as it happens")
 HEARTBEAT_SECONDS = 15.0
 MAX_REPLAY = 5_000  # who missed more gets a snapshot
 MAX_SIMULATIONS = 1_000  # in a snapshot of everything
-MAX_JOBS = 5_000
+MAX_JOBS = 5_000  # in a snapshot
 STREAM: dict[Any, Any] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, 429: PROBLEM}
 
 # Given a snapshot's transaction, the last number in it and the number the client has seen (None: none we know), what
@@ -92,8 +92,9 @@ def _open_one(me: Caller, simulation: UUID, tx: Any, number: int, known: int | N
         raise NotFound(f"there is no simulation {simulation}")
     missed = [] if known is None else events.of_simulation(tx, simulation, known, MAX_REPLAY + 1)
     if known is None or len(missed) > MAX_REPLAY:
-        jobs = events.last_of_jobs(tx, simulation)
-        frames = [frame("reset", {"number": number, "simulation": status, "jobs": jobs}, number)]
+        jobs = events.last_of_jobs(tx, simulation, MAX_JOBS + 1)
+        snapshot = {"number": number, "simulation": status, "jobs": jobs[:MAX_JOBS], "cut": len(jobs) > MAX_JOBS}
+        frames = [frame("reset", snapshot, number)]
     else:
         frames = [frame_of(row) for row in missed]
     return [*frames, _up_to(number, ends=status["state"] in ENDED)]

@@ -101,13 +101,17 @@ def access(tx: Connection, simulation: UUID | None, job: UUID) -> Row[Any] | Non
                       .join(jobs, jobs.c.bundle == bundles.c.id).where(jobs.c.id == job)).first()
 
 
-def last_of_jobs(tx: Connection, simulation: UUID) -> list[dict[str, Any]]:
-    """The wire form of each job's last numbered event, with its progress; jobs that never moved have none."""
+def last_of_jobs(tx: Connection, simulation: UUID, limit: int) -> list[dict[str, Any]]:
+    """The wire form of each job's last numbered event, with its progress, the newest first; jobs that never moved have
+    none."""
+    newer = events.alias()
+    # Walks the index by number, and looks for a newer event of each job: what it costs follows from the limit.
     rows = tx.execute(
         select(events, jobs.c.progress, jobs.c.attempt.label("present_attempt"))
         .join(jobs, jobs.c.id == events.c.job)
-        .where(events.c.simulation == simulation, events.c.number.is_not(None))
-        .distinct(events.c.job).order_by(events.c.job, events.c.number.desc())).all()
+        .where(events.c.simulation == simulation, events.c.number.is_not(None),
+               ~select(newer.c.id).where(newer.c.job == events.c.job, newer.c.number > events.c.number).exists())
+        .order_by(events.c.number.desc()).limit(limit)).all()
     return [_with_progress(row) for row in rows]
 
 

@@ -76,6 +76,20 @@ def test_begins_with_a_snapshot_and_goes_on_to_the_end(web: Web, operator: User)
     assert stream.of("simulation")[-1].data["kind"] == "simulation"
 
 
+def test_a_snapshot_of_more_instances_than_may_be_is_cut_and_says_so(
+        web: Web, operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = operator.submit(repeats=4)
+    web.settle()
+    for job in (jobs := web.jobs(simulation))[:3]:
+        web.start(job)
+    for most, shown, cut in ((4, [*jobs[2::-1], jobs[3]], False), (3, jobs[2::-1], True), (2, jobs[2:0:-1], True)):
+        monkeypatch.setattr("webapp.api.events.MAX_JOBS", most)
+        with streaming(web, operator, simulation) as stream:
+            reset = stream.wait("reset").data
+        assert set(reset) == {"number", "simulation", "jobs", "cut"}
+        assert ([job["job"] for job in reset["jobs"]], reset["cut"]) == (list(map(str, shown)), cut)
+
+
 def test_what_has_ended_gives_a_snapshot_and_the_end(web: Web, operator: User) -> None:
     simulation = operator.submit()
     live_a_life(web, *web.jobs(simulation))
