@@ -65,18 +65,19 @@ class Mailbox:
         self._closed = False
 
     def put(self, frames: Sequence[Frame]) -> None:
-        """Add events, in order, and progress: the last of each job, until the job moves."""
+        """Add events, in order, and progress: the last of each job, until the job moves. Nothing once closed."""
         with self._lock:
+            if self._closed:
+                return
             for each in frames:
                 if each.number is None:
                     self._progress[each.job] = each
                 else:
                     self._frames.append(each)
                     self._progress.pop(each.job, None)
-            full = len(self._frames) > MAILBOX_SIZE and not self._closed
+            full = len(self._frames) > MAILBOX_SIZE
             if full:
-                self._frames.clear()
-                self._closed = True
+                self._end()
             self._wake()
         if full:
             self._cut()
@@ -84,8 +85,13 @@ class Mailbox:
     def close(self) -> None:
         """Nothing more will come."""
         with self._lock:
-            self._closed = True
+            self._end()
             self._wake()
+
+    def _end(self) -> None:
+        self._closed = True
+        self._frames.clear()
+        self._progress.clear()
 
     def _wake(self) -> None:
         if self._empty.locked():

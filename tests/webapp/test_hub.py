@@ -39,6 +39,13 @@ def test_a_closed_mailbox_gives_nothing_more() -> None:
     assert box.take(0) is None
 
 
+def test_a_closed_mailbox_keeps_nothing_that_comes_later() -> None:
+    box = mailbox()
+    box.close()
+    box.put([Frame(1, b"1"), Frame(None, b"p", job="a")])
+    assert not box._frames and not box._progress
+
+
 def test_a_mailbox_that_runs_over_is_cut_once_not_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webapp.mailboxes.MAILBOX_SIZE", 2)
     cuts: list[int] = []
