@@ -52,20 +52,30 @@ class Hub:
         a simulation all that the viewer may see (None sees all). `cut` is called should it run over. Unavailable and
         QuotaExceeded when this process or this user has too many."""
         mailbox = Mailbox(simulation, user, viewer, cut)
+        if not self._enter(mailbox):
+            with self._database.single() as tx:
+                number = events.last_number(tx)
+            self._enter(mailbox, number)
+        return mailbox
+
+    def _enter(self, mailbox: Mailbox, number: int | None = None) -> bool:
+        """Let it in; whether it is, for the first has to bring a number from which on events are handed out. One that
+        has been overtaken meanwhile is as good: what was numbered before is told by the stream's opening."""
         with self._lock:
-            self._refuse_too_many(user)
+            self._refuse_too_many(mailbox.user)
             if self._last is None:
-                with self._database.single() as tx:
-                    self._last = events.last_number(tx)
-            self._mailboxes[simulation].add(mailbox)
-            self._users[user] += 1
+                self._last = number
+            if self._last is None:
+                return False
+            self._mailboxes[mailbox.simulation].add(mailbox)
+            self._users[mailbox.user] += 1
             self.streams += 1
             if self.closing.is_set():
                 mailbox.close()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
                 self._thread.start()
-        return mailbox
+            return True
 
     def _refuse_too_many(self, user: UUID) -> None:
         if self.streams >= MAX_STREAMS:

@@ -1,5 +1,6 @@
 """Mailboxes, who gets what, and the caps; the database is a list."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -155,6 +156,33 @@ def test_as_many_streams_as_may_be_and_not_one_more(hub: Hub, monkeypatch: pytes
     assert hub.streams == 3
 
 
+def test_a_database_that_is_slow_holds_up_nobody_but_who_asks_it(hub: Hub, log: Log) -> None:
+    asks, over, boxes = threading.Event(), threading.Event(), list[Mailbox]()
+    read = log.last_number
+
+    def read_slowly(tx: None) -> int:
+        number = read(tx)
+        log.last_number = read  # type: ignore[method-assign]
+        asks.set()
+        over.wait(10)
+        return number
+
+    log.last_number = read_slowly  # type: ignore[method-assign]
+    first = threading.Thread(target=lambda: boxes.append(hub.join(ONE, ME, ME)))
+    first.start()
+    assert asks.wait(10)
+    second = hub.join(ONE, OTHER, OTHER)
+    assert not boxes, "it had to wait for the other"
+    log.rows.append(Row(1))
+    hub._fetch([])
+    assert [each.number for each in second.take(0) or []] == [1]
+    over.set()
+    first.join()
+    log.rows.append(Row(2))
+    hub._fetch([])
+    assert [[each.number for each in box.take(0) or []] for box in (*boxes, second)] == [[2], [2]]
+
+
 def test_an_error_nobody_thought_of_cuts_every_stream_rather_than_leave_a_gap(
         hub: Hub, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webapp.hub.DOWN_SECONDS", 0)
@@ -187,7 +215,8 @@ def interleavings(sequences: dict[str, int]) -> Iterator[str]:
 
 
 class Client:
-    """Joins, opens at one moment, follows, leaves, and comes again with its last id: as webapp.api.events does it."""
+    """Joins in two steps, opens at one moment, follows, leaves, and comes again with its last id: as the hub and
+    webapp.api.events do it."""
 
     def __init__(self, hub: Hub, log: Log, simulation: UUID | None) -> None:
         self.hub, self.log, self.simulation = hub, log, simulation
@@ -195,10 +224,16 @@ class Client:
         self.first = 0
         self.seen: list[int] = []
         self.box: Mailbox | None = None
-        self.steps = [self.join, self.open, self.leave, self.join, self.open]
+        self.number: int | None = None
+        self.steps = [self.ask, self.join, self.open, self.leave, self.ask, self.join, self.open]
+
+    def ask(self) -> None:
+        self.box = mailbox(self.simulation, None)
+        self.number = None if self.hub._enter(self.box) else self.log.last_number(None)
 
     def join(self) -> None:
-        self.box = self.hub.join(self.simulation, ME, None)
+        assert self.box is not None
+        assert self.number is None or self.hub._enter(self.box, self.number)
 
     def open(self) -> None:
         number = self.log.last_number(None)
@@ -231,7 +266,7 @@ def test_no_order_of_things_makes_a_gap_or_a_duplicate(
         log: Log, monkeypatch: pytest.MonkeyPatch, watched: UUID | None, another: bool) -> None:
     """w: an event is written; r: the hub reads or, after that, hands out what it read; c: the client's next step."""
     monkeypatch.setattr("webapp.hub.REST_SECONDS", 0)
-    for order in interleavings({"w": 2, "r": 4, "c": 5}):
+    for order in interleavings({"w": 2, "r": 4, "c": 7}):
         log.rows, hub = [Row(1)], make_hub(log)
         client, steps = Client(hub, log, watched), iter(order)
         if another:
