@@ -15,12 +15,12 @@ from shared.persistence import quotas
 from shared.settings import WebSettings
 from webapp import offload
 from webapp.idempotency import Answer, Key
-from webapp.parameter_schema import compiled
+from webapp.parameters.schema import compiled
+from webapp.parameters.sweeps import SEEDS, Sets, TooMuch, check_sets, expand
 from webapp.parts import Parts
 from webapp.programs import check_ceilings, command_of, make_program
 from webapp.queries import bundles
 from webapp.queries.simulations import PRIORITIES
-from webapp.sweeps import SEEDS, Sets, TooMuch, check_sets, expand
 from webapp.templates import Template
 
 P = ParamSpec("P")

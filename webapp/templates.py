@@ -12,7 +12,7 @@ from shared.persistence.database import Database
 from shared.persistence.queries import claim_answer
 from webapp import writes
 from webapp.idempotency import Answer, Key
-from webapp.parameter_schema import check_schema
+from webapp.parameters.schema import check_schema
 from webapp.queries import templates as queries
 
 CACHE_SIZE = 256

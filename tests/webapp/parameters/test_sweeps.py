@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidSpec
 from shared.domain.specs import SAMPLING, SimulationSpec, TemplateSpec
-from webapp.parameter_schema import compiled
-from webapp.sweeps import SEEDS, check_sets, expand
+from webapp.parameters.schema import compiled
+from webapp.parameters.sweeps import SEEDS, check_sets, expand
 
 ANYTHING = TemplateSpec(name="t", command=("/bin/true",))
 ROBOT = TemplateSpec(name="t", command=("/bin/true",), parameters={

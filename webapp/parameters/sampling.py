@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from webapp.distributions import Distribution
+from webapp.parameters.distributions import Distribution
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from webapp.distributions import DISTRIBUTIONS, LogUniform, Normal, Uniform
+from webapp.parameters.distributions import DISTRIBUTIONS, LogUniform, Normal, Uniform
 
 fractions = st.floats(0, 1, exclude_max=True)
 NORMAL = statistics.NormalDist()

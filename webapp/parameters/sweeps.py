@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from shared.domain.errors import FieldError, InvalidSpec
 from shared.domain.specs import SimulationSpec
-from webapp.distributions import DISTRIBUTIONS, Distribution
-from webapp.parameter_schema import ParameterSchema
-from webapp.sampling import Choices, column
+from webapp.parameters.distributions import DISTRIBUTIONS, Distribution
+from webapp.parameters.sampling import Choices, column
+from webapp.parameters.schema import ParameterSchema
 
 Sets = list[tuple[dict[str, Any], int]]
 Points = Iterator[dict[str, Any]]

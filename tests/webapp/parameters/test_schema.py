@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.domain.errors import InvalidSpec
-from webapp.parameter_schema import MAX_SCHEMA_BYTES, check_schema, compiled
+from webapp.parameters.schema import MAX_SCHEMA_BYTES, check_schema, compiled
 
 
 @pytest.mark.parametrize("schema", [
@@ -53,7 +53,7 @@ HOSTILE = [
 
 def test_a_hostile_schema_neither_hangs_nor_kills_the_process() -> None:
     script = f"""
-from webapp.parameter_schema import InvalidSpec, check_schema, compiled
+from webapp.parameters.schema import InvalidSpec, check_schema, compiled
 for schema in {HOSTILE!r}:
     try:
         check_schema(schema)
