@@ -15,13 +15,13 @@ from webapp.auth.api_tokens import ApiTokens
 from webapp.auth.credentials import ACCESS, CSRF, CSRF_HEADER
 from webapp.auth.throttle import Throttle
 from webapp.auth.tokens import Tokens, configure
-from webapp.hub import Hub
 from webapp.internal import internal
 from webapp.metrics import Metrics
 from webapp.parts import NAME, Parts
 from webapp.progress import Progress
-from webapp.relays import Relays
 from webapp.statuses import Statuses
+from webapp.streams.hub import Hub
+from webapp.streams.relays import Relays
 from webapp.templates import Templates
 
 SECURITY: Any = {

@@ -10,11 +10,11 @@ from webapp.auth.accounts import Accounts
 from webapp.auth.api_tokens import ApiTokens
 from webapp.auth.throttle import Throttle
 from webapp.auth.tokens import Tokens
-from webapp.hub import Hub
 from webapp.metrics import Metrics
 from webapp.progress import Progress
-from webapp.relays import Relays
 from webapp.statuses import Statuses
+from webapp.streams.hub import Hub
+from webapp.streams.relays import Relays
 from webapp.templates import Templates
 
 NAME = "simyard"

@@ -65,7 +65,7 @@ def served(settings: WebSettings, database: Database, tmp_path: Path) -> Iterato
         tx.execute(insert(users).values(
             id=uuid4(), email="op@example.com", password_hash=PASSWORD_HASH, role="operator"))
     configuration = tmp_path / "configuration.py"
-    configuration.write_text("def post_worker_init(_):\n    from webapp import mailboxes\n"
+    configuration.write_text("def post_worker_init(_):\n    from webapp.streams import mailboxes\n"
                              f"    mailboxes.MAILBOX_SIZE = {MAILBOX_SIZE}\n")
     with (tmp_path / "web.log").open("wb") as log:
         process = subprocess.Popen(

@@ -18,9 +18,9 @@ from shared.domain.states import ENDED
 from webapp.api.resource import PROBLEM, Resource
 from webapp.api.schemas.base import Id, Query
 from webapp.auth.permissions import Caller, caller, may_stay, needs
-from webapp.mailboxes import Frame, Mailbox, frame, frame_of
 from webapp.parts import Parts, parts
 from webapp.queries import events, simulations
+from webapp.streams.mailboxes import Frame, Mailbox, frame, frame_of
 
 api = Resource("events", "What happens, as it happens")
 

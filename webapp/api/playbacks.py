@@ -9,16 +9,17 @@ from flask import Response
 
 from shared.domain.errors import Conflict, IllegalTransition, NotFound, Unavailable
 from shared.domain.states import ENDED, State
-from webapp import playbacks, players
+from webapp import playbacks
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.playbacks import NewPlayback, Order, Playback
 from webapp.auth.permissions import Caller, caller, needs
 from webapp.idempotency import key_of_request
-from webapp.mailboxes import frame
 from webapp.parts import Parts, parts
 from webapp.queries import bundles as bundle_queries
 from webapp.queries import playbacks as queries
+from webapp.streams import players
+from webapp.streams.mailboxes import frame
 
 api = Resource("playbacks", "Recordings played as if they happened now")
 

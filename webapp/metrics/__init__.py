@@ -5,9 +5,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from shared.connections import Connections
 from shared.settings import WebSettings
-from webapp.hub import Hub
 from webapp.metrics.gauges import Gauges
 from webapp.metrics.requests import Requests
+from webapp.streams.hub import Hub
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 

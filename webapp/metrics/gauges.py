@@ -12,10 +12,10 @@ from shared.connections import Connections
 from shared.domain.states import Kind, State
 from shared.messaging.queue import COLLECT, QUEUES, START
 from shared.settings import WebSettings
-from webapp.hub import Hub
 from webapp.metrics.readings import Reading
 from webapp.queries import figures
 from webapp.queries.figures import QUANTILES, Figures, PhaseTimes
+from webapp.streams.hub import Hub
 
 PHASES = ("waiting", "starting", "running", "collecting")
 

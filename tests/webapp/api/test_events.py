@@ -17,7 +17,7 @@ from tests.waiting import until
 from tests.webapp.api.test_bundles import add_bundle
 from tests.webapp.stream import Events
 from tests.webapp.web import API, User, Web, problem
-from webapp.mailboxes import Frame
+from webapp.streams.mailboxes import Frame
 
 
 @contextmanager
@@ -249,7 +249,7 @@ def test_who_is_let_in_no_more_is_cut_at_the_next_heartbeat(
     with streaming(web, operator, None if everything else simulation) as stream:
         stream.wait("reset")
         if busy:  # always something to say, never silence
-            monkeypatch.setattr("webapp.mailboxes.Mailbox.take", lambda box, _: None if box._closed else [
+            monkeypatch.setattr("webapp.streams.mailboxes.Mailbox.take", lambda box, _: None if box._closed else [
                 Frame(None, b"event: progress\ndata: {}\n\n")])
         until(lambda: stream.comments > 2 or busy)
         if deed == "logs out":
@@ -280,8 +280,8 @@ def test_nobody_is_cut_because_the_database_restarts(
 
 
 def test_more_streams_than_may_be_are_refused(web: Web, operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.hub.MAX_STREAMS", 3)
-    monkeypatch.setattr("webapp.hub.MAX_STREAMS_OF_USER", 2)
+    monkeypatch.setattr("webapp.streams.hub.MAX_STREAMS", 3)
+    monkeypatch.setattr("webapp.streams.hub.MAX_STREAMS_OF_USER", 2)
     simulation, other = operator.submit(), web.user("viewer")
     paths = ["/events", f"/simulations/{simulation}/events"]
     opened = [operator.open("GET", path, buffered=False) for path in paths]
@@ -303,7 +303,7 @@ def test_more_streams_than_may_be_are_refused(web: Web, operator: User, monkeypa
 
 
 def test_a_slow_reader_is_cut_and_comes_again(web: Web, operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.mailboxes.MAILBOX_SIZE", 3)
+    monkeypatch.setattr("webapp.streams.mailboxes.MAILBOX_SIZE", 3)
     simulation = operator.submit(repeats=4)
     web.settle()
     response = operator.open("GET", f"/simulations/{simulation}/events", buffered=False)

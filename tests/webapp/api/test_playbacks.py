@@ -15,8 +15,8 @@ from shared.persistence.models import bundles, jobs
 from tests.waiting import until
 from tests.webapp.api.test_bundles import add_bundle
 from tests.webapp.web import User, Web, problem
-from webapp import relays
 from webapp.api.schemas.playbacks import Playback
+from webapp.streams import relays
 
 TOKEN = "t" * 30
 

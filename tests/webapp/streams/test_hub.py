@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import QuotaExceeded, Unavailable
-from webapp.hub import Hub
-from webapp.mailboxes import Frame, Mailbox, Told, frame, share
+from webapp.streams.hub import Hub
+from webapp.streams.mailboxes import Frame, Mailbox, Told, frame, share
 
 ME, OTHER, THIRD = uuid4(), uuid4(), uuid4()
 ONE, TWO = uuid4(), uuid4()
@@ -48,7 +48,7 @@ def test_a_closed_mailbox_keeps_nothing_that_comes_later() -> None:
 
 
 def test_a_mailbox_that_runs_over_is_cut_once_not_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.mailboxes.MAILBOX_SIZE", 2)
+    monkeypatch.setattr("webapp.streams.mailboxes.MAILBOX_SIZE", 2)
     cuts: list[int] = []
     box = mailbox(cut=lambda: cuts.append(1))
     box.put([Frame(1, b""), Frame(2, b"")])
@@ -123,8 +123,8 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     made = Log()
-    monkeypatch.setattr("webapp.hub.events", made)
-    monkeypatch.setattr("webapp.mailboxes.events", made)
+    monkeypatch.setattr("webapp.streams.hub.events", made)
+    monkeypatch.setattr("webapp.streams.mailboxes.events", made)
     return made
 
 
@@ -141,8 +141,8 @@ def hub(log: Log) -> Hub:
 
 
 def test_as_many_streams_as_may_be_and_not_one_more(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.hub.MAX_STREAMS", 3)
-    monkeypatch.setattr("webapp.hub.MAX_STREAMS_OF_USER", 2)
+    monkeypatch.setattr("webapp.streams.hub.MAX_STREAMS", 3)
+    monkeypatch.setattr("webapp.streams.hub.MAX_STREAMS_OF_USER", 2)
     mine = [hub.join(simulation, ME, ME) for simulation in (ONE, None)]
     with pytest.raises(QuotaExceeded):
         hub.join(TWO, ME, ME)
@@ -185,7 +185,7 @@ def test_a_database_that_is_slow_holds_up_nobody_but_who_asks_it(hub: Hub, log: 
 
 def test_an_error_nobody_thought_of_cuts_every_stream_rather_than_leave_a_gap(
         hub: Hub, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.hub.DOWN_SECONDS", 0)
+    monkeypatch.setattr("webapp.streams.hub.DOWN_SECONDS", 0)
     box = hub.join(ONE, ME, ME)
 
     def listen(_: float) -> Iterator[list[str]]:
@@ -265,7 +265,7 @@ class Client:
 def test_no_order_of_things_makes_a_gap_or_a_duplicate(
         log: Log, monkeypatch: pytest.MonkeyPatch, watched: UUID | None, another: bool) -> None:
     """w: an event is written; r: the hub reads or, after that, hands out what it read; c: the client's next step."""
-    monkeypatch.setattr("webapp.hub.REST_SECONDS", 0)
+    monkeypatch.setattr("webapp.streams.hub.REST_SECONDS", 0)
     for order in interleavings({"w": 2, "r": 4, "c": 7}):
         log.rows, hub = [Row(1)], make_hub(log)
         client, steps = Client(hub, log, watched), iter(order)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from webapp.mailboxes import frame
-from webapp.players import asked
+from webapp.streams.mailboxes import frame
+from webapp.streams.players import asked
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from uuid import UUID
 from shared.domain.errors import QuotaExceeded, Unavailable
 from shared.messaging.pubsub import PubSub
 from shared.persistence.database import Database
-from webapp.mailboxes import Mailbox, Told, frame, frame_of, share
 from webapp.queries import events
+from webapp.streams.mailboxes import Mailbox, Told, frame, frame_of, share
 
 log = logging.getLogger(__name__)
 

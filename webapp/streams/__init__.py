@@ -1,0 +1,1 @@
+"""What feeds streams of server-sent events: those of events by the hub, those of playbacks by relays."""
