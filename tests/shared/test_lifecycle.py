@@ -339,6 +339,30 @@ def test_cancel_of_what_does_not_exist(world: World) -> None:
         world.lifecycle.cancel_simulation(uuid4(), actor="test")
 
 
+def test_what_runs_once_more_can_be_cancelled_before_anybody_numbered_it(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = world.collecting("crashed")
+    world.finish(job, "crashed")
+    simulation = world.job(job).simulation
+    monkeypatch.setattr(world.lifecycle, "settle", lambda work=(): None)
+    monkeypatch.setattr(world.lifecycle, "_after", lambda work: None)
+    world.lifecycle.retry(simulation, {State.FAILED}, actor="test")
+    assert world.simulation(simulation).state == "FAILED"
+    world.lifecycle.cancel_simulation(simulation, actor="test")
+    assert world.states(simulation) == ["CANCELLED"]
+    monkeypatch.undo()
+    world.lifecycle.settle()
+    assert world.simulation(simulation).state == "CANCELLED"
+
+
+def test_what_was_deleted_can_not_be_cancelled(world: World) -> None:
+    simulation = world.submit()
+    world.lifecycle.cancel_simulation(simulation, actor="test")
+    world.lifecycle.delete_simulation(simulation)
+    with pytest.raises(NotFound):
+        world.lifecycle.cancel_simulation(simulation, actor="test")
+
+
 def test_a_cancelled_simulation_ends_every_job(world: World) -> None:
     simulation = world.submit(6)
     world.lifecycle.admit()

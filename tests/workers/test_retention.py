@@ -18,12 +18,24 @@ from sqlalchemy import insert, select, text, update
 from shared.domain.errors import Conflict, IllegalTransition, NotFound, Unavailable
 from shared.domain.moves import NewJob
 from shared.domain.specs import Program
-from shared.domain.states import Kind
+from shared.domain.states import Kind, State
 from shared.persistence import garbage as written
 from shared.persistence.bundles import StoredObject, hold
 from shared.persistence.database import Database
 from shared.persistence.deletion import delete_bundle, hold_still
-from shared.persistence.models import NOW, audit, blobs, bundle_files, bundles, events, garbage, idempotency_keys
+from shared.persistence.models import (
+    NOW,
+    audit,
+    blobs,
+    bundle_files,
+    bundles,
+    events,
+    garbage,
+    idempotency_keys,
+    jobs,
+    templates,
+    users,
+)
 from shared.storage import keys
 from shared.storage.store import Store
 from standalone.servers import Servers
@@ -165,6 +177,52 @@ def test_an_input_stays_until_who_asked_for_it_has_ended(yard: Yard) -> None:
     assert not yard.lifecycle.submit_ingest(NewJob(uuid4(), Kind.INGEST, yard.user, bundle, Program(command=())))
 
 
+def test_an_input_that_is_gone_is_not_run_with_once_more(yard: Yard) -> None:
+    bundle = yard.ingested(b"a")
+    user = yard.submit(inputs=(bundle,))
+    yard.lifecycle.cancel_simulation(user, actor="test")
+    yard.lifecycle.delete_bundle(bundle)
+    with pytest.raises(IllegalTransition, match=str(bundle)) as refused:
+        yard.lifecycle.retry(user, {State.CANCELLED}, actor="test")
+    assert refused.value.code == "input_deleted"
+    assert yard.states(user) == ["CANCELLED"]
+
+
+def test_who_runs_once_more_waits_for_the_deletion_of_an_input(yard: Yard) -> None:
+    bundle = yard.ingested(b"a")
+    user = yard.submit(inputs=(bundle,))
+    yard.lifecycle.cancel_simulation(user, actor="test")
+
+    def retry() -> str:
+        try:
+            return str(yard.lifecycle.retry(user, {State.CANCELLED}, actor="test"))
+        except IllegalTransition as refused:
+            return refused.code
+
+    with yard.database.transaction() as tx:
+        delete_bundle(tx, bundle)
+        thread, done = in_a_thread(retry)
+        until(lambda: waits(yard.database))
+    thread.join(60)
+    assert (done, yard.states(user)) == (["input_deleted"], ["CANCELLED"])
+
+
+def test_an_input_of_what_runs_once_more_stays_before_anybody_numbered_that(
+        yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = yard.simulate(b"a", keep_days=1)
+    [bundle] = yard.bundles_of(recorded)
+    user = yard.submit(inputs=(bundle,))
+    yard.lifecycle.cancel_simulation(user, actor="test")
+    with monkeypatch.context() as crashed:
+        crashed.setattr(yard.lifecycle, "settle", lambda work=(): None)
+        crashed.setattr(yard.lifecycle, "_after", lambda work: None)
+        yard.lifecycle.retry(user, {State.CANCELLED}, actor="test")
+        assert yard.simulation(user).state == "CANCELLED"
+        for delete, what in ((yard.lifecycle.delete_bundle, bundle), (yard.lifecycle.delete_simulation, recorded)):
+            with pytest.raises(Conflict, match=str(user)):
+                delete(what)
+
+
 def test_numbers_stay_dense_around_what_is_deleted(yard: Yard) -> None:
     first = yard.simulate(b"a")
     last = yard.history(first)[-1].number
@@ -256,6 +314,32 @@ def test_what_has_been_kept_for_its_days_goes_and_nothing_sooner(yard: Yard) -> 
         assert set(tx.execute(select(bundles.c.id)).scalars()) == {
             kept, *yard.bundles_of(long), *yard.bundles_of(ever)}
     assert list(retention.preview(yard.doors, AUDIT_DAYS)) == []
+
+
+def test_what_is_in_use_does_not_stand_before_what_can_go(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "ROUND", 1)
+    played, wanted = yard.ingested(b"a"), yard.ingested(b"b")
+    recorded = yard.simulate(b"c", keep_days=1)
+    inputs = (wanted, *yard.bundles_of(recorded))
+    for bundle in (played, wanted):
+        yard.change(bundle, keep_days=1)
+    yard.lifecycle.submit_playback(NewJob(uuid4(), Kind.PLAYBACK, yard.user, played, Program(command=())))
+    user = yard.submit(inputs=inputs)
+    yard.age(9)
+    simulation, bundle = yard.simulate(b"d", keep_days=1), yard.ingested(b"e")
+    yard.change(bundle, keep_days=1)
+    yard.age(3, simulation, bundle)
+    assert [line.split(" ")[1].rstrip(":") for line in retention.preview(yard.doors, AUDIT_DAYS)] == [
+        str(simulation), str(bundle)]
+    yard.sweep()
+    assert (yard.jobs(simulation), len(yard.jobs(recorded))) == ([], 1)
+    with yard.database.transaction() as tx:
+        assert set(tx.execute(select(bundles.c.id)).scalars()) == {played, *inputs}
+    yard.lifecycle.cancel_simulation(user, actor="test")
+    for _ in range(2):
+        yard.sweep()
+    with yard.database.transaction() as tx:
+        assert tx.execute(select(bundles.c.id)).scalars().all() == [played]
 
 
 def test_answers_and_audit_that_are_too_old_go(yard: Yard) -> None:
