@@ -72,7 +72,8 @@ def upgrade() -> None:
     op.execute("UPDATE bundles SET size = coalesce("
                "(SELECT sum(size) FROM bundle_files WHERE bundle = bundles.id), "
                "(SELECT sum(size) FROM bundle_uploads WHERE bundle = bundles.id), 0)")
-    op.create_index('ix_bundles_owner', 'bundles', ['owner'], unique=False, postgresql_include=['size'])
+    op.create_index('ix_bundles_owner', 'bundles', ['owner'], unique=False,
+                    postgresql_include=['size', 'deleted_at'])
     op.create_index('ix_bundles_keep_days', 'bundles', ['created_at'], unique=False,
                     postgresql_where=sa.text('keep_days IS NOT NULL'))
     op.create_index('ix_bundles_deleted', 'bundles', ['deleted_at'], unique=False,

@@ -301,7 +301,8 @@ bundles = Table(
     _moment("created_at", now=True),
     CheckConstraint(_one_of("state", BundleState), name="state"),
     Index("ix_bundles_job", "job"),
-    Index("ix_bundles_owner", "owner", postgresql_include=["size"]),
+    # So that a user's bytes are summed without looking at his bundles.
+    Index("ix_bundles_owner", "owner", postgresql_include=["size", "deleted_at"]),
     Index("ix_bundles_keep_days", "created_at", postgresql_where=text("keep_days IS NOT NULL")),
     Index("ix_bundles_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index("ix_bundles_held", "job", postgresql_where=text("hold")),
