@@ -1,5 +1,5 @@
-"""Takes simulations and bundles out of sight, and afterwards their rows out of the tables, a few at a time. The first
-is called by lifecycle, the second by workers.retention.
+"""Takes simulations and bundles out of sight, and afterwards their rows out of the tables, a few at a time; takes users
+who were deleted off theirs. The first is called by lifecycle, the others by workers.retention.
 
 What is hidden is used by nobody, and nobody can begin to: who wants to use a bundle holds it still first.
 """
@@ -198,6 +198,31 @@ def purge_simulations(tx: Connection) -> int:
         ~select(jobs.c.id).where(jobs.c.simulation == simulations.c.id).exists(),
         ~select(events.c.id).where(events.c.simulation == simulations.c.id, events.c.number.is_(None)).exists()
     )).rowcount
+
+
+# -- users ------------------------------------------------------------------------------------------------------------
+
+def departed(tx: Connection, patience: timedelta) -> Sequence[UUID]:
+    """Users that were deleted so long ago."""
+    return tx.execute(select(users.c.id).where(users.c.deleted_at < NOW - patience)).scalars().all()
+
+
+def disown(tx: Connection, user: UUID, limit: int) -> int:
+    """Take the user off so many of his rows; how many there were. Locks them by id."""
+    for table in (simulations, jobs, bundles, templates):  # what an instance records is its simulation's owner's
+        # As a range and ordered, so that they come out of the index, wherever in the table they lie.
+        some = (select(table.c.id).where(table.c.owner.between(user, user)).order_by(table.c.owner).limit(limit)
+                .cte("some").prefix_with("MATERIALIZED"))
+        held = (select(table.c.id).where(table.c.id.in_(select(some.c.id))).order_by(table.c.id)
+                .with_for_update(key_share=True))
+        if done := tx.execute(update(table).where(table.c.id.in_(held)).values(owner=None)).rowcount:
+            return done
+    return 0
+
+
+def purge_user(tx: Connection, user: UUID) -> None:
+    """Delete the row of a user who owns nothing any more, with his tokens."""
+    tx.execute(delete(users).where(users.c.id == user))
 
 
 # -- what has been kept for long enough -------------------------------------------------------------------------------

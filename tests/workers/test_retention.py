@@ -258,6 +258,66 @@ def test_folders_that_were_kept_go_too_and_nothing_is_put_aside(yard: Yard) -> N
     assert (yard.runtime.names(), yard.runtime.quarantined) == ([], [])
 
 
+# -- users ------------------------------------------------------------------------------------------------------------
+
+def test_a_user_who_was_deleted_is_taken_off_what_he_owned_and_goes_last(
+        yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "OWNED", 2)
+    gone = yard.add_user()
+    waiting, mine = yard.submit(5, owner=gone), yard.submit(2)
+    bundle, kept = yard.upload(gone), yard.upload()
+    with yard.database.transaction() as tx:
+        tx.execute(insert(templates).values(id=uuid4(), name="his", owner=gone))
+        tx.execute(insert(idempotency_keys).values(owner=gone, key="k", request="r", status=202, body={}))
+    depart(yard, gone)
+    steps = 1
+    while not retention.disown(yard.doors):
+        steps += 1
+    assert steps == 1 + 3 + 1 + 1 + 1 + 1, "simulation, jobs, bundle, template, the user, and nothing left"
+    for simulation, upload, owner in ((waiting, bundle, None), (mine, kept, yard.user)):
+        assert {row.owner for row in yard.jobs(simulation)} == {owner}
+        assert (yard.simulation(simulation).owner, yard.row(upload).owner) == (owner, owner)
+    with yard.database.transaction() as tx:
+        assert tx.execute(select(users.c.id)).scalars().all() == [yard.user]
+        assert tx.execute(select(templates.c.owner)).scalars().all() == [None]
+    assert "idempotency_keys" not in yard.rows()
+    yard.lifecycle.cancel_simulation(waiting, actor="test")
+
+
+def test_a_user_stays_while_some_process_may_still_let_him_in(yard: Yard) -> None:
+    gone = yard.add_user()
+    simulation = yard.submit(owner=gone)
+    with yard.database.transaction() as tx:
+        tx.execute(update(users).where(users.c.id == gone).values(deleted_at=NOW))
+    assert retention.disown(yard.doors)
+    assert yard.simulation(simulation).owner == gone
+
+
+def test_who_is_taken_off_waits_for_an_end_that_writes_what_is_his(yard: Yard) -> None:
+    gone = yard.add_user()
+    [job] = yard.jobs(yard.submit(owner=gone))
+    depart(yard, gone)
+    assert not retention.disown(yard.doors)  # of the simulation
+    with yard.database.transaction() as tx:
+        tx.execute(select(jobs.c.id).where(jobs.c.id == job.id).with_for_update(key_share=True))
+        thread, done = in_a_thread(lambda: retention.disown(yard.doors))
+        until(lambda: waits(yard.database))
+        bundle = uuid4()  # as an end does, after it has locked the job
+        tx.execute(insert(bundles).values(
+            id=bundle, name="b", owner=gone, visibility="team", state="READY", digest="d"))
+    thread.join(60)
+    assert done == [False]
+    while not retention.disown(yard.doors):
+        pass
+    assert (yard.row(bundle).owner, yard.job(job.id).owner) == (None, None)
+
+
+def depart(yard: Yard, user: UUID) -> None:
+    """He was deleted, so long ago that no process knows him any more."""
+    with yard.database.transaction() as tx:
+        tx.execute(update(users).where(users.c.id == user).values(deleted_at=NOW - retention.PATIENCE))
+
+
 # -- keep -------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("keep", "outcome", "passed", "kept"), [
