@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, func, insert, select, text, update
 from shared.domain.errors import IllegalTransition, NotFound
 from shared.domain.moves import Move, NewJob, Submission
 from shared.domain.specs import Program
-from shared.domain.states import ENDED, LIVE, SUCCESS, Reason, State, end_of
+from shared.domain.states import LIVE, SUCCESS, Reason, State, end_of
 from shared.messaging.announcer import Announcer
 from shared.messaging.queue import Work
 from shared.persistence import admission, quotas, retrying, transitions
@@ -254,11 +254,11 @@ class Lifecycle:
     def cancel_simulation(self, simulation: UUID, *, actor: str) -> None:
         """Cancel every instance that has not ended; those left queued by a crash are ended by the sweep."""
         with self._database.transaction() as tx:
-            row = tx.execute(select(simulations.c.state).where(simulations.c.id == simulation)
-                             .with_for_update(key_share=True)).first()
+            row = retrying.lock(tx, simulation)
             if row is None:
                 raise NotFound(f"no simulation {simulation}")
-            if row.state in (State.SUCCEEDED, State.FAILED):
+            # The state is that of what has been numbered: after a retry it is behind for a moment.
+            if row.state in (State.SUCCEEDED, State.FAILED) and not retrying.is_unended(tx, simulation):
                 raise IllegalTransition(f"simulation {simulation} is {row.state} already",
                                         remedy="only what has not ended can be cancelled")
             tx.execute(update(simulations).where(simulations.c.id == simulation)
@@ -305,12 +305,12 @@ class Lifecycle:
     def retry(self, simulation: UUID, states: Collection[State], *, actor: str) -> int:
         """Queue the simulation's jobs that are in these terminal states again, each with its next attempt; how many.
 
-        IllegalTransition when none is; QuotaExceeded when they are too many."""
+        IllegalTransition when none is, or an input has been deleted; QuotaExceeded when they are too many."""
         with self._database.transaction() as tx:
             row = retrying.lock(tx, simulation)
             if row is None:
                 raise NotFound(f"no simulation {simulation}")
-            if row.stop_requested and retrying.count(tx, simulation, frozenset(State) - ENDED):
+            if row.stop_requested and retrying.is_unended(tx, simulation):
                 raise IllegalTransition(f"simulation {simulation} is being cancelled",
                                         remedy="retry once every instance has ended")
             waiting = retrying.count(tx, simulation, states)
@@ -320,6 +320,7 @@ class Lifecycle:
                                         code="nothing_to_retry", remedy="GET its status to see how its instances ended")
             quotas.check(tx, row.owner, self._limits, more_queued=waiting)
             retrying.queue_again(tx, simulation, states, actor)
+            retrying.hold_inputs(tx, simulation, row.inputs)  # last, for others wait for these
         self.settle()  # admission passes over simulations that have ended: first let this one's state be derived anew
         self._after(())
         return waiting

@@ -34,18 +34,20 @@ def add_user(tx: Connection, email: str, password_hash: str, role: str, **limits
 def change_user(tx: Connection, user: UUID, changes: dict[str, Any], *, end_logins: bool) -> Row[Any] | None:
     """Change these columns; None when there is no such user. With `end_logins` every login of before is void."""
     values = changes | ({"session_version": users.c.session_version + 1} if end_logins else {})
-    return tx.execute(update(users).where(users.c.id == user).values(values).returning(users)).first()
+    return tx.execute(update(users).where(users.c.id == user, users.c.deleted_at.is_(None))
+                      .values(values).returning(users)).first()
 
 
 def delete_user(tx: Connection, user: UUID) -> bool:
-    """Delete the user; his things stay, without an owner. False when there is none."""
-    return tx.execute(delete(users).where(users.c.id == user)).rowcount == 1
+    """Take the user out of sight, his logins and his address with him; workers.retention takes him off what he owns.
+    False when there is none."""
+    return change_user(tx, user, {"disabled": True, "deleted_at": NOW}, end_logins=True) is not None
 
 
 def leave_an_admin(tx: Connection, user: UUID) -> None:
     """Conflict when the user is the only admin who is not disabled: nobody would be left who could undo his going."""
     admins = tx.execute(select(users.c.id).where(users.c.role == "admin", ~users.c.disabled)
-                        .order_by(users.c.id).with_for_update()).scalars().all()
+                        .order_by(users.c.id).with_for_update(key_share=True)).scalars().all()
     if admins == [user]:
         raise Conflict("this is the only admin", code="last_admin", remedy="make another user an admin first")
 

@@ -12,7 +12,7 @@ from shared.domain.errors import Unavailable
 from workers.abandoned import forget_uploads
 from workers.doors import Doors
 from workers.garbage import delete_garbage
-from workers.retention import expire, purge, retire
+from workers.retention import disown, expire, purge, retire
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Chores:
     def __init__(self, doors: Doors, audit_keep_days: int) -> None:
         self._doors = doors
         self._rests: dict[Callable[[Doors], bool], float] = {
-            purge: 2.0, delete_garbage: 2.0, forget_uploads: 60.0, retire: 300.0,
+            purge: 2.0, delete_garbage: 2.0, disown: 10.0, forget_uploads: 60.0, retire: 300.0,
             partial(expire, audit_days=audit_keep_days): 300.0}
         self._due = dict.fromkeys(self._rests, 0.0)
         self._until = 0.0

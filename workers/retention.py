@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -24,6 +25,8 @@ from workers.garbage import delete_garbage
 
 log = logging.getLogger(__name__)
 
+PATIENCE = timedelta(minutes=1)  # with a deleted user: some web processes know him for half a minute more
+OWNED = 1000  # rows that a transaction takes him off
 BATCH = 200  # rows that a transaction deletes, with all below them
 ROUND = 1000  # things that a round looks at
 SECONDS = 0.2
@@ -72,6 +75,16 @@ def purge(doors: Doors) -> bool:
     return not instances and not bundles
 
 
+def disown(doors: Doors) -> bool:
+    """Take a deleted user off some of what he owned, and in the end delete his row; whether none is left that can go
+    now."""
+    with doors.connections.database.transaction() as tx:
+        gone = deletion.departed(tx, PATIENCE)
+        if gone and not deletion.disown(tx, gone[0], OWNED):
+            deletion.purge_user(tx, gone[0])
+    return not gone
+
+
 def _remove_folders(doors: Doors, jobs: frozenset[UUID]) -> None:
     """What lies on this machine of them, kept because it did not arrive in object storage or not tidied away yet."""
     for name in [name for name in doors.runtime.names() if name.job in jobs]:
@@ -99,7 +112,7 @@ def preview(doors: Doors, audit_days: int) -> Iterator[str]:
 def finish(doors: Doors, audit_days: int) -> None:
     """A whole round: all that is due, its rows and its objects."""
     retire(doors, seconds=math.inf)
-    for chore in (partial(expire, audit_days=audit_days), purge, forget_uploads, purge, delete_garbage):
+    for chore in (partial(expire, audit_days=audit_days), disown, purge, forget_uploads, purge, delete_garbage):
         while not chore(doors):
             pass
 

@@ -6,11 +6,13 @@ everything, so that no message, hint or process has to be relied on.
 
 import logging
 import os
+import random
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from time import monotonic, sleep
 from uuid import UUID, uuid4
 
@@ -81,7 +83,7 @@ class Watcher:
         hinted = self._runtime.hints(max(0.0, self._next_sweep - monotonic()))
         if hinted:
             with traces.span("look"):
-                self.look([name.job for name in hinted])
+                _try(lambda: self.look([name.job for name in hinted]))
 
     def _hold_lease(self) -> bool:
         asked = monotonic()
@@ -103,13 +105,17 @@ class Watcher:
 
     def sweep(self) -> None:
         """Look at everything, both ways: from the rows to the programs and from the programs to the rows."""
-        self._lifecycle.settle()
-        self._expire()
+        rows: list[JobRow] = []
+        _try(self._lifecycle.settle)
+        _try(self._expire)
+        _try(lambda: rows.extend(self._live()))
+        _try(lambda: self._act(rows))
+        _try(self._lifecycle.admit)
+        _try(lambda: self._dispose({Name(row.id, row.attempt) for row in rows}))
+
+    def _live(self) -> Sequence[JobRow]:
         with self._database.transaction() as tx:
-            rows = live_jobs(tx)
-        self._act(rows)
-        self._lifecycle.admit()
-        self._dispose({Name(row.id, row.attempt) for row in rows})
+            return live_jobs(tx)
 
     def _expire(self) -> None:
         with self._database.transaction() as tx:
@@ -132,7 +138,7 @@ class Watcher:
                 case Ring() as ring:
                     rings.append(Work(ring.job, ring.state, row.kind))
         for start in range(0, len(moves), BATCH):
-            self._lifecycle.transition_many(moves[start:start + BATCH], actor="watcher")
+            _try(partial(self._lifecycle.transition_many, moves[start:start + BATCH], actor="watcher"))
         self._ring(rings)
 
     def _decide(self, row: JobRow) -> Decision:
@@ -163,9 +169,10 @@ class Watcher:
 
     def _dispose(self, known: set[Name]) -> None:
         """End, forget or put aside what no live job stands behind."""
-        strange = [name for name in self._runtime.names() if name not in known][:BATCH]
+        strange = [name for name in self._runtime.names() if name not in known]
         if not strange:
             return
+        strange = random.sample(strange, min(BATCH, len(strange)))  # of those that are kept there may be more than that
         with self._database.transaction() as tx:
             rows = {row.id: row for row in jobs_by_id(tx, [name.job for name in strange])}
             kept = kept_attempts(tx, [name.job for name in strange])
@@ -191,6 +198,16 @@ class Watcher:
             self._runtime.kill(name)
         elif what == Disposal.REMOVE:
             self._runtime.remove(name)
+
+
+def _try(part: Callable[[], object]) -> None:
+    """Do it, and go on whatever is wrong with it; Unavailable is raised, for then the others would fail alike."""
+    try:
+        part()
+    except Unavailable:
+        raise
+    except Exception:  # a fault in one part may stop neither the others nor the watcher; the next sweep tries again
+        log.exception("a part of the watcher's round is left out")
 
 
 def job_of(row: JobRow) -> Job:

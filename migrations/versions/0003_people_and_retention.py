@@ -15,6 +15,9 @@ def upgrade() -> None:
     op.add_column('users', sa.Column('max_running', sa.Integer(), nullable=True))
     op.add_column('users', sa.Column('max_queued', sa.Integer(), nullable=True))
     op.add_column('users', sa.Column('max_stored_bytes', sa.BigInteger(), nullable=True))
+    op.add_column('users', sa.Column('deleted_at', sa.DateTime(timezone=True), nullable=True))
+    op.drop_constraint(op.f('uq_users_email'), 'users')
+    op.create_index('ix_users_email', 'users', ['email'], unique=True, postgresql_where=sa.text('deleted_at IS NULL'))
     op.create_table('api_tokens',
     sa.Column('id', sa.UUID(), nullable=False),
     sa.Column('owner', sa.UUID(), nullable=False),
@@ -59,6 +62,7 @@ def upgrade() -> None:
                     postgresql_where=sa.text('keep_days IS NOT NULL'))
     op.create_index('ix_simulations_deleted', 'simulations', ['deleted_at'], unique=False,
                     postgresql_where=sa.text('deleted_at IS NOT NULL'))
+    op.create_index('ix_jobs_owner', 'jobs', ['owner'], unique=False, postgresql_where=sa.text('owner IS NOT NULL'))
     op.create_index('ix_jobs_queued_owner', 'jobs', ['owner'], unique=False,
                     postgresql_where=sa.text("state = 'QUEUED' AND kind = 'instance'"))
     op.create_index('ix_jobs_ended', 'jobs', ['ended_at'], unique=False,
@@ -72,7 +76,8 @@ def upgrade() -> None:
     op.execute("UPDATE bundles SET size = coalesce("
                "(SELECT sum(size) FROM bundle_files WHERE bundle = bundles.id), "
                "(SELECT sum(size) FROM bundle_uploads WHERE bundle = bundles.id), 0)")
-    op.create_index('ix_bundles_owner', 'bundles', ['owner'], unique=False, postgresql_include=['size'])
+    op.create_index('ix_bundles_owner', 'bundles', ['owner'], unique=False,
+                    postgresql_include=['size', 'deleted_at'])
     op.create_index('ix_bundles_keep_days', 'bundles', ['created_at'], unique=False,
                     postgresql_where=sa.text('keep_days IS NOT NULL'))
     op.create_index('ix_bundles_deleted', 'bundles', ['deleted_at'], unique=False,
@@ -100,6 +105,7 @@ def downgrade() -> None:
     op.drop_index('ix_jobs_tally', 'jobs')
     op.drop_index('ix_jobs_ended', 'jobs')
     op.drop_index('ix_jobs_queued_owner', 'jobs')
+    op.drop_index('ix_jobs_owner', 'jobs')
     for index in ('ix_simulations_deleted', 'ix_simulations_keep_days', 'ix_simulations_open', 'ix_simulations_owner'):
         op.drop_index(index, 'simulations')
     op.drop_constraint(op.f('ck_simulations_keep'), 'simulations')
@@ -108,6 +114,9 @@ def downgrade() -> None:
     op.drop_column('templates', 'archived_at')
     op.drop_table('audit')
     op.drop_table('api_tokens')
-    for column in ('max_stored_bytes', 'max_queued', 'max_running', 'session_version', 'disabled'):
+    op.drop_index('ix_users_email', 'users')
+    op.execute('DELETE FROM users WHERE deleted_at IS NOT NULL')
+    op.create_unique_constraint(op.f('uq_users_email'), 'users', ['email'])
+    for column in ('deleted_at', 'max_stored_bytes', 'max_queued', 'max_running', 'session_version', 'disabled'):
         op.drop_column('users', column)
     op.drop_column('installation', 'paused')

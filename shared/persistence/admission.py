@@ -17,10 +17,10 @@ _LIVE = text("""
     SELECT installation.admission_open AND NOT installation.paused AS is_open, live.*,
            EXISTS (SELECT FROM jobs WHERE state = 'QUEUED' AND simulation IS NULL) AS others_wait
     FROM installation LEFT JOIN (
-        SELECT j.owner, j.simulation, s.max_parallel, coalesce(u.max_running, :most) AS most, count(*) AS jobs
-        FROM jobs j JOIN simulations s ON s.id = j.simulation LEFT JOIN users u ON u.id = j.owner
+        SELECT s.owner, j.simulation, s.max_parallel, coalesce(u.max_running, :most) AS most, count(*) AS jobs
+        FROM jobs j JOIN simulations s ON s.id = j.simulation LEFT JOIN users u ON u.id = s.owner
         WHERE j.state IN ('STARTING', 'RUNNING', 'STOPPING', 'COLLECTING')
-        GROUP BY j.owner, j.simulation, s.max_parallel, u.max_running) live ON true
+        GROUP BY s.owner, j.simulation, s.max_parallel, u.max_running) live ON true
 """)
 
 # Two statements sent as one, each with a snapshot of its own: what is live is counted after the lock was had.
@@ -49,7 +49,8 @@ _CANDIDATES = text(f"""
         CROSS JOIN LATERAL ({_OLDEST.format(of="= owners.owner")}) oldest
         WHERE owners.owner <> ALL (CAST(:sated AS uuid[])) AND coalesce(u.max_running, :most, 1) > 0
         UNION ALL
-        SELECT nobodys.*, CAST(:most AS integer) FROM ({_OLDEST.format(of="IS NULL")}) nobodys)
+        SELECT nobodys.*, CAST(:most AS integer) FROM ({_OLDEST.format(of="IS NULL")}) nobodys
+        WHERE NOT :nobody_sated)
     SELECT s.id AS simulation, s.owner, s.priority, s.max_parallel, s.most, j.id
     FROM waiting s CROSS JOIN LATERAL (
         SELECT id, index FROM jobs WHERE simulation = s.id AND {_DUE} ORDER BY index LIMIT :free) j
@@ -69,7 +70,7 @@ _OTHERS = text("""
                             row_number() OVER (PARTITION BY owner ORDER BY created_at, id) AS place
                      FROM jobs WHERE kind = :kind AND state = 'QUEUED' AND simulation IS NULL
                            AND (not_before IS NULL OR not_before <= clock_timestamp())),
-         first AS (SELECT w.id FROM waiting w LEFT JOIN live ON live.owner = w.owner
+         first AS (SELECT w.id FROM waiting w LEFT JOIN live ON live.owner IS NOT DISTINCT FROM w.owner
                    ORDER BY w.place + coalesce(live.jobs, 0), w.created_at, w.id
                    LIMIT greatest(0, :slots - (SELECT coalesce(sum(jobs), 0) FROM live)))
     SELECT id FROM jobs WHERE id IN (SELECT id FROM first) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
@@ -103,23 +104,26 @@ def _instances(tx: Connection, slots: int, rows: Sequence[Row[Any]], most: int |
     free = slots - sum(row.jobs for row in live)
     if free <= 0:
         return []
-    by_owner: Counter[UUID] = Counter()
+    by_owner: Counter[UUID | None] = Counter()
     by_simulation: Counter[UUID] = Counter()
     for row in live:
         by_owner[row.owner] += row.jobs
         by_simulation[row.simulation] += row.jobs
     full = [str(row.simulation) for row in live if row.max_parallel is not None and row.jobs >= row.max_parallel]
-    sated = [str(row.owner) for row in live if row.most is not None and by_owner[row.owner] >= row.most]
-    candidates = tx.execute(_CANDIDATES, {"free": free, "full": full, "sated": sated, "most": most}).all()
+    sated = [str(row.owner) for row in live
+             if row.owner is not None and row.most is not None and by_owner[row.owner] >= row.most]
+    candidates = tx.execute(_CANDIDATES, {
+        "free": free, "full": full, "sated": sated, "most": most,
+        "nobody_sated": most is not None and by_owner[None] >= most}).all()
     return _fill(free, candidates, by_owner, by_simulation)
 
 
-def _fill(free: int, candidates: Any, by_owner: Counter[UUID], by_simulation: Counter[UUID]) -> list[UUID]:
+def _fill(free: int, candidates: Any, by_owner: Counter[UUID | None], by_simulation: Counter[UUID]) -> list[UUID]:
     """Give out the slots one by one. Only the oldest simulation of each owner and priority is ever in question."""
     waiting: dict[UUID, deque[Row[Any]]] = defaultdict(deque)
     for row in candidates:
         waiting[row.simulation].append(row)
-    queues: dict[tuple[int, UUID], deque[tuple[int, deque[Row[Any]]]]] = defaultdict(deque)
+    queues: dict[tuple[int, UUID | None], deque[tuple[int, deque[Row[Any]]]]] = defaultdict(deque)
     for age, rows in enumerate(waiting.values()):
         queues[rows[0].priority, rows[0].owner].append((age, rows))
     chosen: list[UUID] = []

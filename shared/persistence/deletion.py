@@ -1,5 +1,5 @@
-"""Takes simulations and bundles out of sight, and afterwards their rows out of the tables, a few at a time. The first
-is called by lifecycle, the second by workers.retention.
+"""Takes simulations and bundles out of sight, and afterwards their rows out of the tables, a few at a time; takes users
+who were deleted off theirs. The first is called by lifecycle, the others by workers.retention.
 
 What is hidden is used by nobody, and nobody can begin to: who wants to use a bundle holds it still first.
 """
@@ -10,7 +10,21 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 
 from shared.domain.errors import Conflict, IllegalTransition, NotFound
@@ -27,11 +41,21 @@ from shared.persistence.models import (
     idempotency_keys,
     jobs,
     simulations,
+    templates,
+    users,
 )
 from shared.persistence.queries import IDEMPOTENCY_KEY_LIFE
 
 # As two conditions of their own, each with an index that holds nothing else.
 _UNENDED = or_(jobs.c.state == State.QUEUED, jobs.c.state.in_(LIVE))
+# Simulations that have not ended, and those of which something is not numbered yet: they may be run again.
+_OPEN = union_all(select(simulations.c.id).where(simulations.c.state.not_in(ENDED)),
+                  select(events.c.simulation).where(events.c.number.is_(None), events.c.simulation.is_not(None)))
+_INPUT = func.jsonb_array_elements_text(simulations.c.program["inputs"]).table_valued("value")
+_INPUT_ID = _INPUT.c.value.cast(UUID_TYPE)
+_IN_USE = union_all(
+    select(jobs.c.bundle).where(jobs.c.bundle.is_not(None), _UNENDED),
+    select(_INPUT_ID).select_from(simulations).join(_INPUT, true()).where(simulations.c.id.in_(_OPEN)))
 _VERBS = {Kind.INGEST: "is being ingested", Kind.PLAYBACK: "is being played"}
 _REMEDIES = {Kind.INGEST: "wait until it has been looked into", Kind.PLAYBACK: "stop the playback first"}
 
@@ -103,10 +127,9 @@ def _refuse_if_needed(tx: Connection, which: ColumnElement[bool]) -> None:
     if user is not None:
         raise Conflict(f"bundle {user.id} {_VERBS[Kind(user.kind)]}, by job {user.job}", code="in_use",
                        remedy=_REMEDIES[Kind(user.kind)])
-    wanted = func.jsonb_array_elements_text(simulations.c.program["inputs"]).table_valued("value")
     user = tx.execute(select(bundles.c.id, simulations.c.id.label("simulation")).select_from(simulations)
-                      .join(wanted, simulations.c.state.not_in(ENDED))
-                      .join(bundles, bundles.c.id == wanted.c.value.cast(UUID_TYPE)).where(which).limit(1)).first()
+                      .join(_INPUT, true()).join(bundles, bundles.c.id == _INPUT_ID)
+                      .where(simulations.c.id.in_(_OPEN), which).limit(1)).first()
     if user is not None:
         raise Conflict(f"bundle {user.id} is an input of simulation {user.simulation}", code="in_use",
                        remedy="cancel that simulation, or wait for its end")
@@ -177,6 +200,31 @@ def purge_simulations(tx: Connection) -> int:
     )).rowcount
 
 
+# -- users ------------------------------------------------------------------------------------------------------------
+
+def departed(tx: Connection, patience: timedelta) -> Sequence[UUID]:
+    """Users that were deleted so long ago."""
+    return tx.execute(select(users.c.id).where(users.c.deleted_at < NOW - patience)).scalars().all()
+
+
+def disown(tx: Connection, user: UUID, limit: int) -> int:
+    """Take the user off so many of his rows; how many there were. Locks them by id."""
+    for table in (simulations, jobs, bundles, templates):  # what an instance records is its simulation's owner's
+        # As a range and ordered, so that they come out of the index, wherever in the table they lie.
+        some = (select(table.c.id).where(table.c.owner.between(user, user)).order_by(table.c.owner).limit(limit)
+                .cte("some").prefix_with("MATERIALIZED"))
+        held = (select(table.c.id).where(table.c.id.in_(select(some.c.id))).order_by(table.c.id)
+                .with_for_update(key_share=True))
+        if done := tx.execute(update(table).where(table.c.id.in_(held)).values(owner=None)).rowcount:
+            return done
+    return 0
+
+
+def purge_user(tx: Connection, user: UUID) -> None:
+    """Delete the row of a user who owns nothing any more, with his tokens."""
+    tx.execute(delete(users).where(users.c.id == user))
+
+
 # -- what has been kept for long enough -------------------------------------------------------------------------------
 
 def _over(since: ColumnElement[datetime], days: ColumnElement[int]) -> ColumnElement[bool]:
@@ -184,15 +232,18 @@ def _over(since: ColumnElement[datetime], days: ColumnElement[int]) -> ColumnEle
 
 
 def due_simulations(tx: Connection, limit: int) -> Sequence[Row[Any]]:
-    """Ended simulations whose keep_days are over and below which no bundle is on hold: id, name, total, keep_days,
-    updated_at."""
+    """Ended simulations whose keep_days are over and below which no bundle is on hold or in use: id, name, total,
+    keep_days, updated_at."""
     held = (select(bundles.c.id).join(jobs, jobs.c.id == bundles.c.job)
             .where(jobs.c.simulation == simulations.c.id, bundles.c.hold, bundles.c.deleted_at.is_(None)).exists())
+    used = (select(jobs.c.simulation).join(bundles, bundles.c.job == jobs.c.id)
+            .where(bundles.c.id.in_(_IN_USE), jobs.c.simulation.is_not(None)))
     return tx.execute(
         select(simulations.c.id, simulations.c.name, simulations.c.total, simulations.c.keep_days,
                simulations.c.updated_at)
         .where(simulations.c.keep_days.is_not(None), shown(simulations),
-               simulations.c.state.in_(ENDED), _over(simulations.c.updated_at, simulations.c.keep_days), ~held)
+               simulations.c.state.in_(ENDED), _over(simulations.c.updated_at, simulations.c.keep_days), ~held,
+               simulations.c.id.not_in(used))
         .order_by(simulations.c.updated_at).limit(limit)).all()
 
 
@@ -204,11 +255,11 @@ def weight(tx: Connection, simulation: UUID) -> Row[Any]:
 
 
 def due_bundles(tx: Connection, limit: int) -> Sequence[Row[Any]]:
-    """Bundles whose keep_days are over and that are not on hold: id, name, size, keep_days, created_at."""
+    """Bundles whose keep_days are over, neither on hold nor in use: id, name, size, keep_days, created_at."""
     return tx.execute(
         select(bundles.c.id, bundles.c.name, bundles.c.size, bundles.c.keep_days, bundles.c.created_at)
         .where(bundles.c.keep_days.is_not(None), shown(bundles), ~bundles.c.hold,
-               _over(bundles.c.created_at, bundles.c.keep_days))
+               _over(bundles.c.created_at, bundles.c.keep_days), bundles.c.id.not_in(_IN_USE))
         .order_by(bundles.c.created_at).limit(limit)).all()
 
 

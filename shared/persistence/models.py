@@ -64,7 +64,7 @@ leases = Table(
 users = Table(
     "users", metadata,
     Column("id", UUID, primary_key=True),
-    Column("email", Text, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("disabled", Boolean, nullable=False, server_default=false()),
@@ -72,8 +72,10 @@ users = Table(
     Column("max_running", Integer),  # null: the operator's default
     Column("max_queued", Integer),
     Column("max_stored_bytes", BigInteger),
+    _moment("deleted_at"),  # nobody's from then on; the row goes last, when nothing names it as owner
     _moment("created_at", now=True),
     CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+    Index("ix_users_email", "email", unique=True, postgresql_where=text("deleted_at IS NULL")),
 )
 
 api_tokens = Table(
@@ -207,6 +209,7 @@ jobs = Table(
     CheckConstraint(_one_of("state", State), name="state"),
     Index("ix_jobs_queued", "simulation", "index", postgresql_where=text("state = 'QUEUED'")),
     Index("ix_jobs_waiting", "kind", "created_at", postgresql_where=text("state = 'QUEUED' AND simulation IS NULL")),
+    Index("ix_jobs_owner", "owner", postgresql_where=text("owner IS NOT NULL")),
     Index("ix_jobs_queued_owner", "owner", postgresql_where=text("state = 'QUEUED' AND kind = 'instance'")),
     Index("ix_jobs_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     # So that the ended, of whom there may be millions, are counted without being looked at: 7 bytes each.
@@ -301,7 +304,8 @@ bundles = Table(
     _moment("created_at", now=True),
     CheckConstraint(_one_of("state", BundleState), name="state"),
     Index("ix_bundles_job", "job"),
-    Index("ix_bundles_owner", "owner", postgresql_include=["size"]),
+    # So that a user's bytes are summed without looking at his bundles.
+    Index("ix_bundles_owner", "owner", postgresql_include=["size", "deleted_at"]),
     Index("ix_bundles_keep_days", "created_at", postgresql_where=text("keep_days IS NOT NULL")),
     Index("ix_bundles_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index("ix_bundles_held", "job", postgresql_where=text("hold")),

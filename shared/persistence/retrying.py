@@ -1,12 +1,14 @@
 """The statements by which lifecycle.retry queues ended jobs again. Set-wise, for there may be a hundred thousand."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, func, select, text, update
 
-from shared.domain.states import State
+from shared.domain.errors import IllegalTransition, NotFound
+from shared.domain.states import ENDED, State
+from shared.persistence.deletion import hold_still
 from shared.persistence.models import jobs, simulations
 
 # What is left of the last attempt is forgotten as with an automatic retry; earlier attempts do not count toward
@@ -30,9 +32,10 @@ _QUEUE_AGAIN = text("""
 
 
 def lock(tx: Connection, simulation: UUID) -> Row[Any] | None:
-    """(owner, stop_requested) of the simulation, which nobody else cancels, retries or deletes until the transaction
-    ends; None when there is none."""
-    return tx.execute(select(simulations.c.owner, simulations.c.stop_requested)
+    """(owner, state, stop_requested, inputs) of the simulation, which nobody else cancels, retries or deletes until the
+    transaction ends; None when there is none."""
+    return tx.execute(select(simulations.c.owner, simulations.c.state, simulations.c.stop_requested,
+                             simulations.c.program["inputs"].label("inputs"))
                       .where(simulations.c.id == simulation, simulations.c.deleted_at.is_(None))
                       .with_for_update(key_share=True)).first()
 
@@ -41,6 +44,21 @@ def count(tx: Connection, simulation: UUID, states: Collection[State]) -> int:
     """How many of its jobs are in these states."""
     return tx.execute(select(func.count()).select_from(jobs).where(
         jobs.c.simulation == simulation, jobs.c.state.in_(states))).scalar_one()
+
+
+def is_unended(tx: Connection, simulation: UUID) -> bool:
+    """Whether one of its jobs has not ended, whatever its own state says: that is as of the last numbered event."""
+    return count(tx, simulation, frozenset(State) - ENDED) > 0
+
+
+def hold_inputs(tx: Connection, simulation: UUID, inputs: Iterable[str] | None) -> None:
+    """Let none of these, which it asked for, be deleted before the transaction ends. IllegalTransition when one has
+    been."""
+    try:
+        hold_still(tx, map(UUID, inputs or ()))
+    except NotFound as gone:
+        raise IllegalTransition(f"simulation {simulation} lacks an input: {gone}", code="input_deleted",
+                                remedy="submit it anew with inputs that are there") from gone
 
 
 def queue_again(tx: Connection, simulation: UUID, states: Collection[State], actor: str) -> None:

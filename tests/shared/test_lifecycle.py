@@ -339,6 +339,30 @@ def test_cancel_of_what_does_not_exist(world: World) -> None:
         world.lifecycle.cancel_simulation(uuid4(), actor="test")
 
 
+def test_what_runs_once_more_can_be_cancelled_before_anybody_numbered_it(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = world.collecting("crashed")
+    world.finish(job, "crashed")
+    simulation = world.job(job).simulation
+    monkeypatch.setattr(world.lifecycle, "settle", lambda work=(): None)
+    monkeypatch.setattr(world.lifecycle, "_after", lambda work: None)
+    world.lifecycle.retry(simulation, {State.FAILED}, actor="test")
+    assert world.simulation(simulation).state == "FAILED"
+    world.lifecycle.cancel_simulation(simulation, actor="test")
+    assert world.states(simulation) == ["CANCELLED"]
+    monkeypatch.undo()
+    world.lifecycle.settle()
+    assert world.simulation(simulation).state == "CANCELLED"
+
+
+def test_what_was_deleted_can_not_be_cancelled(world: World) -> None:
+    simulation = world.submit()
+    world.lifecycle.cancel_simulation(simulation, actor="test")
+    world.lifecycle.delete_simulation(simulation)
+    with pytest.raises(NotFound):
+        world.lifecycle.cancel_simulation(simulation, actor="test")
+
+
 def test_a_cancelled_simulation_ends_every_job(world: World) -> None:
     simulation = world.submit(6)
     world.lifecycle.admit()
@@ -653,6 +677,41 @@ def test_a_user_has_no_more_running_than_his_limit(database: Database) -> None:
     world.lifecycle.cancel_simulation(second, actor="test")
     assert world.lifecycle.admit() == 2
     assert world.states(first).count("STARTING") == 2
+
+
+def test_what_nobody_owns_is_held_to_the_limit_and_holds_up_nobody(database: Database) -> None:
+    world = World(database, slots=10, limits=Limits(running=2))
+    orphans = [world.submit(2, owner=(gone := world.add_user())), world.submit(3, owner=gone)]
+    world.lifecycle.admit()
+    disown(world, gone)
+    mine = world.submit(3)
+    assert world.lifecycle.admit() == 2
+    assert [world.states(each).count("STARTING") for each in (*orphans, mine)] == [2, 0, 2]
+    world.lifecycle.cancel_job(world.jobs(orphans[0])[0].id, actor="test")
+    assert world.lifecycle.admit() == 1
+    assert world.states(orphans[1]).count("STARTING") == 1
+
+
+def test_where_nobody_may_run_anything_by_default_neither_may_what_nobody_owns(database: Database) -> None:
+    world = World(database, limits=Limits(running=0))
+    world.submit(2, owner=(gone := world.add_user()))
+    disown(world, gone)
+    assert world.lifecycle.admit() == 0
+
+
+def test_whose_an_instance_is_is_told_by_its_simulation_while_a_user_is_taken_off(database: Database) -> None:
+    world = World(database, slots=10, limits=Limits(running=2))
+    simulation = world.submit(5)
+    world.lifecycle.admit()
+    with world.database.transaction() as tx:
+        tx.execute(update(jobs).values(owner=None))
+    assert world.lifecycle.admit() == 0
+    assert world.states(simulation).count("STARTING") == 2
+
+
+def disown(world: World, user: UUID) -> None:
+    with world.database.transaction() as tx:
+        tx.execute(delete(users).where(users.c.id == user))
 
 
 def test_whoever_admits_at_once_no_limit_is_passed(database: Database) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from shared.domain.moves import NewJob
@@ -15,7 +15,7 @@ from shared.lifecycle import Lifecycle
 from shared.messaging.queue import Work
 from shared.persistence.bundles import Announced, BundleRecord, StoredObject, announce, announced
 from shared.persistence.database import Database
-from shared.persistence.models import NOW, bundle_files, bundle_topics, bundles, events, jobs
+from shared.persistence.models import NOW, bundle_files, bundle_topics, bundles, events, jobs, users
 from shared.persistence.queries import job_by_id
 from tests.shared.test_lifecycle import World
 
@@ -62,6 +62,18 @@ class Shelf(World):
 @pytest.fixture
 def shelf(database: Database) -> Shelf:
     return Shelf(database)
+
+
+def test_what_nobody_owns_counts_as_one_owners(database: Database) -> None:
+    shelf = Shelf(database, slots=2)
+    gone = shelf.add_user()
+    shelf.ingest(gone)
+    shelf.lifecycle.admit()
+    orphan, mine = shelf.ingest(gone), shelf.ingest()
+    with database.transaction() as tx:
+        tx.execute(delete(users).where(users.c.id == gone))
+    shelf.lifecycle.admit()
+    assert (shelf.job(orphan).state, shelf.job(mine).state) == ("QUEUED", "STARTING")
 
 
 def test_a_bundle_is_ingested_once_however_often_it_is_asked_for(shelf: Shelf) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import insert, select, text, update
 from shared.domain.errors import Conflict, IllegalTransition, NotFound, Unavailable
 from shared.domain.moves import NewJob
 from shared.domain.specs import Program
-from shared.domain.states import Kind
+from shared.domain.states import Kind, State
 from shared.persistence import garbage as written
 from shared.persistence.bundles import StoredObject, hold
 from shared.persistence.database import Database
@@ -34,6 +34,9 @@ from shared.persistence.models import (
     garbage,
     idempotency_keys,
     leases,
+    jobs,
+    templates,
+    users,
 )
 from shared.storage import keys
 from shared.storage.store import Store
@@ -176,6 +179,52 @@ def test_an_input_stays_until_who_asked_for_it_has_ended(yard: Yard) -> None:
     assert not yard.lifecycle.submit_ingest(NewJob(uuid4(), Kind.INGEST, yard.user, bundle, Program(command=())))
 
 
+def test_an_input_that_is_gone_is_not_run_with_once_more(yard: Yard) -> None:
+    bundle = yard.ingested(b"a")
+    user = yard.submit(inputs=(bundle,))
+    yard.lifecycle.cancel_simulation(user, actor="test")
+    yard.lifecycle.delete_bundle(bundle)
+    with pytest.raises(IllegalTransition, match=str(bundle)) as refused:
+        yard.lifecycle.retry(user, {State.CANCELLED}, actor="test")
+    assert refused.value.code == "input_deleted"
+    assert yard.states(user) == ["CANCELLED"]
+
+
+def test_who_runs_once_more_waits_for_the_deletion_of_an_input(yard: Yard) -> None:
+    bundle = yard.ingested(b"a")
+    user = yard.submit(inputs=(bundle,))
+    yard.lifecycle.cancel_simulation(user, actor="test")
+
+    def retry() -> str:
+        try:
+            return str(yard.lifecycle.retry(user, {State.CANCELLED}, actor="test"))
+        except IllegalTransition as refused:
+            return refused.code
+
+    with yard.database.transaction() as tx:
+        delete_bundle(tx, bundle)
+        thread, done = in_a_thread(retry)
+        until(lambda: waits(yard.database))
+    thread.join(60)
+    assert (done, yard.states(user)) == (["input_deleted"], ["CANCELLED"])
+
+
+def test_an_input_of_what_runs_once_more_stays_before_anybody_numbered_that(
+        yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = yard.simulate(b"a", keep_days=1)
+    [bundle] = yard.bundles_of(recorded)
+    user = yard.submit(inputs=(bundle,))
+    yard.lifecycle.cancel_simulation(user, actor="test")
+    with monkeypatch.context() as crashed:
+        crashed.setattr(yard.lifecycle, "settle", lambda work=(): None)
+        crashed.setattr(yard.lifecycle, "_after", lambda work: None)
+        yard.lifecycle.retry(user, {State.CANCELLED}, actor="test")
+        assert yard.simulation(user).state == "CANCELLED"
+        for delete, what in ((yard.lifecycle.delete_bundle, bundle), (yard.lifecycle.delete_simulation, recorded)):
+            with pytest.raises(Conflict, match=str(user)):
+                delete(what)
+
+
 def test_numbers_stay_dense_around_what_is_deleted(yard: Yard) -> None:
     first = yard.simulate(b"a")
     last = yard.history(first)[-1].number
@@ -228,6 +277,66 @@ def test_a_folder_that_cannot_be_removed_keeps_none_of_the_others(yard: Yard, mo
     yard.sweep()
     assert sorted(map(str, removed)) == sorted(map(str, folders))
     assert (yard.objects(), yard.rows()) == (set(), {})
+
+
+# -- users ------------------------------------------------------------------------------------------------------------
+
+def test_a_user_who_was_deleted_is_taken_off_what_he_owned_and_goes_last(
+        yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "OWNED", 2)
+    gone = yard.add_user()
+    waiting, mine = yard.submit(5, owner=gone), yard.submit(2)
+    bundle, kept = yard.upload(gone), yard.upload()
+    with yard.database.transaction() as tx:
+        tx.execute(insert(templates).values(id=uuid4(), name="his", owner=gone))
+        tx.execute(insert(idempotency_keys).values(owner=gone, key="k", request="r", status=202, body={}))
+    depart(yard, gone)
+    steps = 1
+    while not retention.disown(yard.doors):
+        steps += 1
+    assert steps == 1 + 3 + 1 + 1 + 1 + 1, "simulation, jobs, bundle, template, the user, and nothing left"
+    for simulation, upload, owner in ((waiting, bundle, None), (mine, kept, yard.user)):
+        assert {row.owner for row in yard.jobs(simulation)} == {owner}
+        assert (yard.simulation(simulation).owner, yard.row(upload).owner) == (owner, owner)
+    with yard.database.transaction() as tx:
+        assert tx.execute(select(users.c.id)).scalars().all() == [yard.user]
+        assert tx.execute(select(templates.c.owner)).scalars().all() == [None]
+    assert "idempotency_keys" not in yard.rows()
+    yard.lifecycle.cancel_simulation(waiting, actor="test")
+
+
+def test_a_user_stays_while_some_process_may_still_let_him_in(yard: Yard) -> None:
+    gone = yard.add_user()
+    simulation = yard.submit(owner=gone)
+    with yard.database.transaction() as tx:
+        tx.execute(update(users).where(users.c.id == gone).values(deleted_at=NOW))
+    assert retention.disown(yard.doors)
+    assert yard.simulation(simulation).owner == gone
+
+
+def test_who_is_taken_off_waits_for_an_end_that_writes_what_is_his(yard: Yard) -> None:
+    gone = yard.add_user()
+    [job] = yard.jobs(yard.submit(owner=gone))
+    depart(yard, gone)
+    assert not retention.disown(yard.doors)  # of the simulation
+    with yard.database.transaction() as tx:
+        tx.execute(select(jobs.c.id).where(jobs.c.id == job.id).with_for_update(key_share=True))
+        thread, done = in_a_thread(lambda: retention.disown(yard.doors))
+        until(lambda: waits(yard.database))
+        bundle = uuid4()  # as an end does, after it has locked the job
+        tx.execute(insert(bundles).values(
+            id=bundle, name="b", owner=gone, visibility="team", state="READY", digest="d"))
+    thread.join(60)
+    assert done == [False]
+    while not retention.disown(yard.doors):
+        pass
+    assert (yard.row(bundle).owner, yard.job(job.id).owner) == (None, None)
+
+
+def depart(yard: Yard, user: UUID) -> None:
+    """He was deleted, so long ago that no process knows him any more."""
+    with yard.database.transaction() as tx:
+        tx.execute(update(users).where(users.c.id == user).values(deleted_at=NOW - retention.PATIENCE))
 
 
 # -- keep -------------------------------------------------------------------------------------------------------------
@@ -286,6 +395,32 @@ def test_what_has_been_kept_for_its_days_goes_and_nothing_sooner(yard: Yard) -> 
         assert set(tx.execute(select(bundles.c.id)).scalars()) == {
             kept, *yard.bundles_of(long), *yard.bundles_of(ever)}
     assert list(retention.preview(yard.doors, AUDIT_DAYS)) == []
+
+
+def test_what_is_in_use_does_not_stand_before_what_can_go(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "ROUND", 1)
+    played, wanted = yard.ingested(b"a"), yard.ingested(b"b")
+    recorded = yard.simulate(b"c", keep_days=1)
+    inputs = (wanted, *yard.bundles_of(recorded))
+    for bundle in (played, wanted):
+        yard.change(bundle, keep_days=1)
+    yard.lifecycle.submit_playback(NewJob(uuid4(), Kind.PLAYBACK, yard.user, played, Program(command=())))
+    user = yard.submit(inputs=inputs)
+    yard.age(9)
+    simulation, bundle = yard.simulate(b"d", keep_days=1), yard.ingested(b"e")
+    yard.change(bundle, keep_days=1)
+    yard.age(3, simulation, bundle)
+    assert [line.split(" ")[1].rstrip(":") for line in retention.preview(yard.doors, AUDIT_DAYS)] == [
+        str(simulation), str(bundle)]
+    yard.sweep()
+    assert (yard.jobs(simulation), len(yard.jobs(recorded))) == ([], 1)
+    with yard.database.transaction() as tx:
+        assert set(tx.execute(select(bundles.c.id)).scalars()) == {played, *inputs}
+    yard.lifecycle.cancel_simulation(user, actor="test")
+    for _ in range(2):
+        yard.sweep()
+    with yard.database.transaction() as tx:
+        assert tx.execute(select(bundles.c.id)).scalars().all() == [played]
 
 
 def test_answers_and_audit_that_are_too_old_go(yard: Yard) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from shared.domain.errors import Unavailable
 from shared.domain.moves import Move
 from shared.domain.specs import Limits, Program, Stop
 from shared.domain.states import State
@@ -323,6 +324,64 @@ def test_one_attempt_that_cannot_be_looked_at_does_not_hide_the_others(workshop:
     workshop.runtime.observe = observe  # type: ignore[method-assign]
     Watcher(workshop.doors).sweep()
     assert (workshop.job(broken).state, workshop.job(sound).state) == ("STARTING", "RUNNING")
+
+
+@pytest.mark.parametrize("part", ["settle", "admit", "transition_many", "_expire", "_live", "_act", "_dispose"])
+def test_a_fault_in_one_part_of_the_sweep_is_logged_and_stops_no_other(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: str) -> None:
+    running, stray = launched(workshop), Name(uuid4(), 1)
+    workshop.runtime.things[stray] = Observation(Seen.RUNNING)
+    waiting = workshop.queued()
+    watcher = Watcher(workshop.doors)
+    monkeypatch.setattr(watcher if part.startswith("_") else workshop.lifecycle, part, fail)
+    watcher.sweep()
+    assert "something nobody thought of" in caplog.text
+    spared = {"moved": workshop.job(running).state == "RUNNING", "admitted": workshop.job(waiting).state == "STARTING",
+              "put aside": workshop.runtime.quarantined == [stray]}
+    stopped = {"admit": {"admitted"}, "transition_many": {"moved"}, "_live": {"moved"}, "_act": {"moved"},
+               "_dispose": {"put aside"}}
+    assert {what for what, is_done in spared.items() if not is_done} == stopped.get(part, set())
+
+
+def test_a_database_that_is_away_ends_the_sweep_at_once(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> Any:
+        raise Unavailable("the database did not answer")
+
+    workshop.queued()
+    monkeypatch.setattr(workshop.lifecycle, "settle", away)
+    with pytest.raises(Unavailable):
+        Watcher(workshop.doors).sweep()
+
+
+def test_a_fault_with_what_is_hinted_is_left_to_the_sweep_and_a_lost_lease_ends_the_watcher(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher, job = Watcher(workshop.doors), launched(workshop)
+    monkeypatch.setattr(watcher, "look", fail)
+    monkeypatch.setattr(workshop.runtime, "hints", lambda _: [Name(job, 1)])
+    watcher.step()
+    assert workshop.job(job).state == "RUNNING"
+    with workshop.database.transaction() as tx:
+        tx.execute(text("UPDATE leases SET holder = 'another'"))
+    watcher._next_sweep = 0.0
+    with pytest.raises(LeaseLost):
+        watcher.run(threading.Event())
+
+
+def test_folders_that_are_kept_do_not_stand_before_those_that_go(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.watcher.BATCH", 1)
+    kept, gone = launched(workshop), launched(workshop)
+    with workshop.database.transaction() as tx:
+        tx.execute(text("UPDATE jobs SET state = 'CANCELLED'"))
+        tx.execute(text("UPDATE attempts SET kept = (job = :kept)"), {"kept": kept})
+    for job in (kept, gone):
+        workshop.runtime.end(Name(job, 1), 0)
+    watcher = Watcher(workshop.doors)
+    until(lambda: watcher.sweep() or list(workshop.runtime.names()) == [Name(kept, 1)])
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise ValueError("something nobody thought of")
 
 
 def test_what_is_said_of_a_job_names_it_and_its_attempt(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, text, true, update
 
 from shared.domain.moves import Submission
 from shared.domain.specs import Program, Record
@@ -112,12 +112,13 @@ class Yard(Workshop, Shelf):
         with self.database.transaction() as tx:
             tx.execute(update(bundles).where(bundles.c.id == bundle).values(values))
 
-    def age(self, days: float) -> None:
-        """Let so many days have passed for all that is kept."""
+    def age(self, days: float, *which: UUID) -> None:
+        """Let so many days have passed for all that is kept, or for these simulations and bundles."""
         passed = func.make_interval(0, 0, 0, 0, 0, 0, days * 86400)
         with self.database.transaction() as tx:
-            tx.execute(update(simulations).values(updated_at=NOW - passed))
-            tx.execute(update(bundles).values(created_at=NOW - passed))
+            for table, column in ((simulations, "updated_at"), (bundles, "created_at")):
+                these = table.c.id.in_(which) if which else true()
+                tx.execute(update(table).where(these).values({column: NOW - passed}))
 
     # -- sweeping ----------------------------------------------------------------------------------------------------
 

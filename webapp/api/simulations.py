@@ -112,7 +112,7 @@ def retry_simulation(path: Id, body: RetryOrder) -> Response:
 def show_queue(path: Id) -> Response:
     """Where its next instance stands among all that wait, and what holds it."""
     settings = parts().settings
-    with parts().connections.database.single() as tx:
+    with parts().connections.database.snapshot() as tx:
         if queries.owner(tx, path.id, caller().viewer) is None:
             raise no_simulation(path.id)
         found = queue.read(tx, path.id, settings.slots[Kind.INSTANCE], settings.max_running_per_user, caller().id)

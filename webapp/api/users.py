@@ -76,7 +76,8 @@ def change_user(path: Id, body: UserChanges) -> Response:
 @api.delete("/users/<uuid:id>", responses={204: None, 404: PROBLEM, 409: PROBLEM})
 @needs("admin")
 def delete_user(path: Id) -> Response:
-    """Take the access away for good. What the user made stays, owned by nobody: admins may act on it."""
+    """Take the access away for good, and free the address. What the user made stays, and within minutes is owned by
+    nobody: admins may act on it."""
     with parts().connections.database.transaction() as tx:
         writes.leave_an_admin(tx, path.id)
         gone = writes.delete_user(tx, path.id)

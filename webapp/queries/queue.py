@@ -53,8 +53,8 @@ class Owner:
 
 
 def read(tx: Connection, simulation: UUID, slots: int, most: int | None, viewer: UUID) -> dict[str, Any]:
-    """The contract's queue of a simulation. `slots`: places for instances; `most`: running ones of an owner without a
-    limit of his own."""
+    """The contract's queue of a simulation; the transaction must be a snapshot. `slots`: places for instances; `most`:
+    running ones of an owner without a limit of his own."""
     mine = tx.execute(_MINE, {"simulation": simulation}).one()
     this = {"simulation": simulation, "created_at": mine.created_at}
     shares = tx.execute(_SHARES, this | {"most": most}).all()

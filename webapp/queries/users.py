@@ -13,18 +13,18 @@ from webapp.queries.paging import Page, newest_first
 
 
 def by_id(tx: Connection, user: UUID) -> Row[Any] | None:
-    """All columns of the user."""
-    return tx.execute(select(users).where(users.c.id == user)).first()
+    """All columns of the user, unless he was deleted."""
+    return tx.execute(select(users).where(users.c.id == user, users.c.deleted_at.is_(None))).first()
 
 
 def by_email(tx: Connection, email: str) -> Row[Any] | None:
     """The same by address."""
-    return tx.execute(select(users).where(users.c.email == email)).first()
+    return tx.execute(select(users).where(users.c.email == email, users.c.deleted_at.is_(None))).first()
 
 
 def page(tx: Connection, role: str | None, email: str | None, page: Page) -> tuple[list[dict[str, Any]], str | None]:
     """One page of users, newest first."""
-    query = select(users)
+    query = select(users).where(users.c.deleted_at.is_(None))
     if role:
         query = query.where(users.c.role == role)
     if email:

@@ -294,3 +294,23 @@ def test_who_has_stored_his_share_submits_nothing_more(web: Web, admin: User, op
     assert told["errors"][0]["message"].endswith("and these would be 1 more")
     admin.patch(f"/users/{operator.id}", {"max_stored_bytes": 101})
     operator.submit()
+
+
+def test_what_is_deleted_or_goes_with_a_simulation_takes_no_room(web: Web, admin: User, operator: User) -> None:
+    simulation = operator.submit(repeats=2)
+    web.settle()
+    for job, size in zip(web.jobs(simulation), (4, 16), strict=True):
+        add_bundle(web, operator.id, size=size, job=job)
+    add_bundle(web, operator.id, size=64)
+    gone = add_bundle(web, operator.id, size=256)
+    add_bundle(web, admin.id, size=1024)
+
+    def used() -> int:
+        return int(operator.get("/auth/me")["quota"]["stored_bytes"]["used"])
+
+    assert used() == 4 + 16 + 64 + 256
+    operator.delete(f"/bundles/{gone}")
+    assert used() == 4 + 16 + 64
+    operator.post(f"/simulations/{simulation}/cancel", status=202)
+    operator.delete(f"/simulations/{simulation}")
+    assert used() == 64

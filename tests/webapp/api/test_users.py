@@ -2,9 +2,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
-from shared.persistence.models import users
+from shared.persistence.models import bundles, jobs, users
 from tests.webapp.web import API, User, Web, problem
 from webapp.api.schemas import users as schemas
 
@@ -76,12 +76,42 @@ def test_what_is_not_stated_stays(admin: User) -> None:
 
 def test_a_deleted_user_leaves_his_things(web: Web, admin: User, operator: User) -> None:
     simulation = operator.submit()
+    token = operator.post("/auth/tokens", {"name": "ci", "scopes": ["read"]}, status=201)["token"]
     admin.delete(f"/users/{operator.id}")
-    assert admin.get(f"/simulations/{simulation}")["owner"] is None
+    assert admin.get(f"/simulations/{simulation}")["id"] == simulation
     operator.get("/auth/me", status=401)
+    told = web.app.test_client().get(f"{API}/auth/me", headers={"Authorization": f"Bearer {token}"})
+    assert told.status_code == 401
+    problem(login(web, operator.email, "a password"), 401, "bad_credentials")
+    told = web.app.test_client().post(f"{API}/auth/refresh", json={"refresh_token": operator.refresh})
+    assert told.status_code == 401
+    assert operator.email not in [each["email"] for each in admin.get("/users")["items"]]
     admin.delete(f"/users/{operator.id}", status=404)
     admin.get(f"/users/{operator.id}", status=404)
     admin.patch(f"/users/{operator.id}", {"role": "viewer"}, status=404)
+
+
+def test_the_address_of_a_deleted_user_is_free_at_once_and_what_was_his_is_not_the_next_ones(
+        web: Web, admin: User, operator: User) -> None:
+    simulation = operator.submit(visibility="private")
+    admin.delete(f"/users/{operator.id}")
+    made = new(admin, email=operator.email, role="operator")
+    assert made["id"] != str(operator.id)
+    pair = login(web, operator.email, "long enough").get_json(force=True)
+    heir = User(made["id"], made["email"], "operator", web.app.test_client(), pair["access_token"], "")
+    heir.get(f"/simulations/{simulation}", status=404)
+    admin.post("/users", {"email": operator.email, "password": "long enough"}, status=409)
+
+
+def test_deleting_a_user_waits_for_none_of_his_jobs(web: Web, admin: User, operator: User) -> None:
+    [job] = web.jobs(operator.submit())
+    web.settle()
+    with web.database.transaction() as tx:  # as an end does: first the job, then a bundle of its owner
+        tx.execute(select(jobs.c.id).where(jobs.c.id == job).with_for_update(key_share=True))
+        tx.execute(insert(bundles).values(
+            id=uuid4(), name="b", owner=operator.id, visibility="team", state="READY", digest="d"))
+        admin.delete(f"/users/{operator.id}")
+    admin.get(f"/users/{operator.id}", status=404)
 
 
 def test_there_is_always_an_admin(web: Web, admin: User) -> None:

@@ -5,7 +5,8 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import Engine, text
+from sqlalchemy.event import listen, remove
 
 from shared.domain.states import Kind
 from shared.lifecycle import Lifecycle
@@ -86,6 +87,26 @@ def test_nothing_that_waits_has_no_place(world: World) -> None:
     with world.database.transaction() as tx:
         seen = queue.read(tx, simulation, 4, 2, world.user)
     assert (seen["queued"], seen["position"], seen["held_by"]) == (0, None, [])
+
+
+def test_the_queue_is_of_one_moment(web: Web, operator: User) -> None:
+    simulation = operator.submit(repeats=10)
+    web.settle()
+    moved: list[str] = []
+
+    def move(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "max_parallel, s.stop_requested" in statement and not moved:  # between the two that it reads
+            moved.append(simulation)
+            web.connections.lifecycle.cancel_simulation(UUID(simulation), actor="test")
+            web.settle()
+
+    listen(Engine, "after_cursor_execute", move)
+    try:
+        seen = operator.get(f"/simulations/{simulation}/queue")
+    finally:
+        remove(Engine, "after_cursor_execute", move)
+    assert moved and (seen["queued"], seen["running"], seen["position"]) == (6, 4, 1)
+    assert operator.get(f"/simulations/{simulation}/queue")["queued"] == 0
 
 
 def test_the_queue_over_http(web: Web, operator: User) -> None:
