@@ -33,8 +33,8 @@ from shared.persistence.models import (
     events,
     garbage,
     idempotency_keys,
-    leases,
     jobs,
+    leases,
     templates,
     users,
 )
