@@ -1,0 +1,70 @@
+"""What a container sees of the file system: volumes are folders of the host, and the paths they are mounted at are
+replaced wherever the pod names them."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Body = dict[str, Any]
+_SOURCES = {"emptyDir", "downwardAPI"}
+
+
+def unknown_volume(pod: Body) -> str | None:
+    """The name of a volume that a node of ours cannot mount; such a pod waits for ever, as for a missing secret."""
+    return next((volume["name"] for volume in pod["spec"].get("volumes", []) if not set(volume) & _SOURCES), None)
+
+
+def make_volumes(pod: Body, folder: Path) -> None:
+    """Make each volume a folder below `folder`, downward API files as they are now."""
+    for volume in pod["spec"].get("volumes", []):
+        place = folder / volume["name"]
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(0o777)
+        source = volume.get("downwardAPI", {})
+        for item in source.get("items", []):
+            file = place / item["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(read_field(pod, item["fieldRef"]["fieldPath"]))
+            file.chmod(item.get("mode", source.get("defaultMode", 0o644)))
+
+
+def read_field(pod: Body, path: str) -> str:
+    """What a fieldRef refers to, "" when there is nothing."""
+    plain, bracket, key = path.partition("['")
+    value: Any = pod
+    for part in plain.split("."):
+        value = value.get(part, {})
+    if bracket:
+        value = value.get(key.removesuffix("']"), "")
+    elif plain in ("metadata.labels", "metadata.annotations"):
+        return "\n".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in sorted(value.items()))
+    return value if isinstance(value, str) else ""
+
+
+class Paths:
+    """Where on the host the paths of a container are. Longer ones go first; a path is replaced where it is named whole
+    or with what is below it, never as a part of another name."""
+
+    def __init__(self, places: Mapping[str, Path]) -> None:
+        self._places = {path.rstrip("/"): str(place) for path, place in places.items() if path.rstrip("/")}
+        longest_first = sorted(self._places, key=len, reverse=True)
+        names = "|".join(re.escape(path) for path in longest_first)
+        self._pattern = re.compile(rf"(?<![\w.\-/])({names})(?![\w.\-])") if names else None
+
+    def on_host(self, text: str) -> str:
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda match: self._places[match[1]], text)
+
+
+def mounted_places(container: Body, volumes: Path) -> dict[str, Path]:
+    """The folder or file of the host behind each of a container's mounts."""
+    places = {}
+    for mount in container.get("volumeMounts", []):
+        place = volumes / mount["name"] / mount.get("subPath", "")
+        if not place.exists():
+            place.mkdir(parents=True)
+        places[mount["mountPath"]] = place
+    return places
