@@ -45,7 +45,8 @@ class Container:
     """State as in a container status: exactly one of waiting, running, terminated."""
 
     def __init__(self, pod: Body, spec: Body, folder: Path, *, is_init: bool) -> None:
-        self.pod, self.spec, self.name = pod, spec, spec["name"]
+        self.pod, self.spec = pod, spec
+        self.name: str = spec["name"]
         self.is_sidecar = is_init and spec.get("restartPolicy") == "Always"
         self.is_init = is_init and not self.is_sidecar
         self.state: Body = {"waiting": {"reason": "PodInitializing"}}
@@ -55,7 +56,7 @@ class Container:
         self.end_reason: str | None = None  # what its next end is due to, if not its own doing
         self.image: Image | None = None
         self._runs = 0
-        self._folder = folder / "containers" / self.name
+        self._folder: Path = folder / "containers" / self.name
         self._volumes = folder / "volumes"
         self._known: dict[str, str] = {}  # the variables that commands may refer to
         self._environment: dict[str, str] = {}

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 MAX_BODY = 3 << 20
 _VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"}
 _DOCUMENTS: dict[str, dict[str, Any]] = {
-    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.2", "platform": "linux/amd64"},
+    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.2", "gitCommit": "", "gitTreeState": "clean",
+                 "buildDate": "2026-01-01T00:00:00Z", "goVersion": "go1.26", "compiler": "gc",
+                 "platform": "linux/amd64"},
     "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
     "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [
@@ -88,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         lost = self.api.faults.take(call)
         self._authorize(call)
         if not call.resource:
-            self._send(200, json.dumps(_DOCUMENTS[parts.path]).encode())
+            self._send(200, json.dumps(_DOCUMENTS[parts.path.rstrip("/")]).encode())
             return
         self.lost = lost
         if len(raw) > MAX_BODY:
@@ -96,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         getattr(self, f"_{call.verb}")(call, raw)
 
     def _parse_call(self, method: str, path: str) -> Call:
-        if path in _DOCUMENTS and method == "GET":
+        if path.rstrip("/") in _DOCUMENTS and method == "GET":
             return Call("get", "", "", "", "")
         parts = [unquote(part) for part in path.strip("/").split("/")]
         if parts[:2] != ["api", "v1"] or len(parts) > 7:

@@ -238,7 +238,7 @@ class Node:
 
     def _own_pods(self) -> list[Version]:
         """Those bound here that have not ended."""
-        return [pod for pod in self.registry.store.list("pods") if pod.body["spec"].get("nodeName") == self.name
+        return [pod for pod in self.registry.store.objects("pods") if pod.body["spec"].get("nodeName") == self.name
                 and pod.body["status"]["phase"] not in ("Succeeded", "Failed")]
 
     def _delete(self, pod: Version, grace_seconds: int | None = None) -> None:

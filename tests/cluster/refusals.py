@@ -59,8 +59,8 @@ def conflict(resource: str, name: str, why: str) -> Refusal:
 def forbidden(resource: str, name: str, why: str) -> Refusal:
     """`name` is empty when the request names no object."""
     subject = f'{resource} "{name}"' if name else resource
-    return Refusal(403, "Forbidden", f"{subject} is forbidden: {why}",
-                   **({"name": name} if name else {}), kind=resource)
+    details: dict[str, Any] = {"name": name, "kind": resource} if name else {"kind": resource}
+    return Refusal(403, "Forbidden", f"{subject} is forbidden: {why}", **details)
 
 
 def invalid(resource: str, name: str, causes: list[Cause]) -> Refusal:

@@ -24,7 +24,8 @@ class Process:
         self._send(order)
         answer = self._read()
         if "failed" in answer:
-            self.close()
+            self._lines.close()
+            self._link.close()
             raise StartFailed(answer["failed"])
         self.pid: int = answer.get("pid", 0)
 
