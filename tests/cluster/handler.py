@@ -264,7 +264,10 @@ class Handler(BaseHTTPRequestHandler):
     def _refuse(self, refusal: Refusal) -> None:
         after = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
         self.lost = False
-        self._send(refusal.code, json.dumps(refusal.body()).encode(), **after)
+        if refusal.is_plain:
+            self._send(refusal.code, refusal.message.encode() + b"\n", "text/plain; charset=utf-8", **after)
+        else:
+            self._send(refusal.code, json.dumps(refusal.body()).encode(), **after)
 
     def _send(self, code: int, body: bytes, media_type: str = "application/json", **headers: str) -> None:
         if getattr(self, "lost", False):

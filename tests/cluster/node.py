@@ -14,7 +14,7 @@ from tests.cluster.defaults import timestamp
 from tests.cluster.pods import PodLife, Stop
 from tests.cluster.refusals import Refusal
 from tests.cluster.registry import Registry
-from tests.cluster.spawner import Spawner
+from tests.cluster.spawner import open_spawner
 from tests.cluster.store import Version
 from tests.cluster.volumes import Body
 from tests.cluster.watches import Change
@@ -64,7 +64,7 @@ class Node:
         self.delays = delays or Delays()
         self.errors: list[BaseException] = []
         self.lost = False
-        self.spawner = Spawner()
+        self.spawner = open_spawner()
         self._lives: dict[str, PodLife] = {}  # by uid
         self._slow_pulls: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -78,7 +78,6 @@ class Node:
             lives = list(self._lives.values())
         for life in lives:
             life.close()
-        self.spawner.close()
         if self.errors:
             raise self.errors[0]
 

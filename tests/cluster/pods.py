@@ -185,8 +185,11 @@ class PodLife:
                 self._hooks.begin(container, self._start_hook)
         others = [container for container in self.inits if container.is_init]
         second = self.node.delays.second
-        self._ending = Ending([*self.mains, *others], self.sidecars, self._now(), grace * second, 2 * second)
-        self._wait(lambda: self._ending is not None and self._ending.is_done)
+        deadline = self._now() + grace * second
+        if self._ending is not None:  # a grace is only ever shortened
+            deadline = min(deadline, self._ending.deadline)
+        ending = self._ending = Ending([*self.mains, *others], self.sidecars, deadline, 2 * second)
+        self._wait(lambda: ending.is_done)
 
     def _finish(self) -> None:
         """The terminal phase; then an object that is being deleted goes."""

@@ -575,6 +575,8 @@ def test_so_many_requests_of_a_verb_are_refused(cluster: Cluster, api: client.Co
     assert [answer.status for answer in answers] == [code, code, 201]
     assert answers[0].headers.get("Retry-After") == ("7" if code == 429 else None)
     plain.clear()
+    if code != 429:
+        assert answers[0].json()["code"] == code
 
 
 def test_a_creation_may_be_done_and_its_answer_lost(cluster: Cluster) -> None:

@@ -80,6 +80,21 @@ def test_sidecars_are_stopped_in_reverse_order_after_main(cluster: Cluster, api:
     assert (work(cluster, "a") / "trace").read_text().splitlines() == ["recorder told", "first told"]
 
 
+def test_a_deletion_while_the_sidecar_uploads_does_not_tell_it_twice(
+        cluster: Cluster, api: client.CoreV1Api) -> None:
+    uploads = f"trap 'echo told >>/work/trace; touch /work/uploading' TERM; echo up >/work/up; {LOOP}"
+    api.create_namespaced_pod(NS, a_pod("a", UP, sidecar=uploads, metadata={"finalizers": ["simyard.io/record"]},
+                                        terminationGracePeriodSeconds=10))
+    cluster.wait("a", ended())
+    until((work(cluster, "a") / "uploading").exists)
+
+    api.delete_namespaced_pod("a", NS, grace_period_seconds=5)
+    pod = cluster.wait("a", has_ended)
+
+    assert pod["status"]["phase"] == "Succeeded"
+    assert (work(cluster, "a") / "trace").read_text() == "told\n"
+
+
 def test_a_sidecar_past_its_grace_is_killed_and_the_pod_succeeds(cluster: Cluster, api: client.CoreV1Api) -> None:
     api.create_namespaced_pod(NS, a_pod(
         "a", UP, sidecar=f"trap : TERM; echo up >/work/up; {LOOP}", terminationGracePeriodSeconds=3))
@@ -223,6 +238,12 @@ def test_a_command_that_is_missing_is_a_start_error(cluster: Cluster, api: clien
     state = main_state(pod)["terminated"]
     assert (state["exitCode"], state["reason"]) == (128, "StartError")
     assert '"no-such-program": executable file not found in $PATH' in state["message"]
+
+
+def test_what_the_nodes_know_nothing_of_is_said_in_the_status(cluster: Cluster, api: client.CoreV1Api) -> None:
+    api.create_namespaced_pod(NS, a_pod("a", main={"readinessProbe": {"exec": {"command": ["true"]}}}))
+
+    cluster.wait("a", lambda pod: "readinessProbe" in main_state(pod).get("waiting", {}).get("message", ""))
 
 
 def test_an_image_without_a_command_is_never_made_a_container(cluster: Cluster, api: client.CoreV1Api) -> None:
