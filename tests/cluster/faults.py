@@ -26,9 +26,12 @@ class Call(NamedTuple):
     name: str
 
 
+Answer = Literal["given", "cut", "stalled"]
+
+
 @dataclass
 class _Fault:
-    kind: Literal["refuse", "cut"]
+    answer: Answer
     times: int
     verb: str | None
     refusal: Refusal | None = None
@@ -54,26 +57,30 @@ class Faults:
         always, and a text for its body, as when Kubernetes protects itself; the others a Status."""
         after = 1 if code == 429 and retry_after is None else retry_after
         refusal = Refusal(code, _REASONS[code], _MESSAGES[code], retry_after=after, is_plain=code == 429)
-        self._add(_Fault("refuse", times, verb, refusal))
+        self._add(_Fault("given", times, verb, refusal))
 
     def cut(self, *, times: int = 1, verb: str | None = "create") -> None:
         """The next requests are done, but the connection is cut before the answer."""
         self._add(_Fault("cut", times, verb))
 
+    def stall(self, *, times: int = 1, verb: str | None = "create") -> None:
+        """The next requests are done, and never answered."""
+        self._add(_Fault("stalled", times, verb))
+
     def _add(self, fault: _Fault) -> None:
         with self._lock:
             self._queue.append(fault)
 
-    def take(self, call: Call) -> bool:
-        """Raises what a call is refused with; true when it is to be done and its answer lost."""
+    def take(self, call: Call) -> Answer:
+        """Raises what a call is refused with; otherwise it is to be done, and what is to become of its answer."""
         with self._lock:
             fault = next((fault for fault in self._queue if fault.meets(call)), None)
             if fault is None:
-                return False
+                return "given"
             fault.times -= 1
         if fault.refusal is not None:
             raise fault.refusal
-        return True
+        return fault.answer
 
     def clear(self) -> None:
         """Nothing goes wrong from now on."""

@@ -1,4 +1,4 @@
-"""The scheduler and the nodes: pods live as measured on a real node, with real processes."""
+"""Pods live as measured on a real node, with real processes."""
 
 import json
 import sys
@@ -9,34 +9,9 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from tests.cluster import Capacity, Cluster, Delays, Image, main_state
-from tests.cluster.conftest import a_pod, wait_for
+from tests.cluster import Cluster, Delays, Image, main_state
+from tests.cluster.asking import LOOP, NS, RECORDER, UP, a_pod, ended, has_ended, running, wait_for, work
 from tests.waiting import until
-
-NS = "robot-sims"
-LOOP = "while :; do sleep 0.01; done"
-# A sidecar as it should be: it never ends by itself, and says when it is told to.
-RECORDER = f"trap 'echo recorder told >>/work/trace; exit 0' TERM; echo up >>/work/up; {LOOP}"
-UP = wait_for("/work/up")
-
-
-def has_ended(pod: dict[str, Any]) -> dict[str, Any] | None:
-    return pod if pod["status"]["phase"] in ("Succeeded", "Failed") else None
-
-
-def ended(container: str | None = None) -> Any:
-    return lambda pod: main_state(pod, container).get("terminated")
-
-
-def running(container: str | None = None) -> Any:
-    return lambda pod: main_state(pod, container).get("running")
-
-
-def work(cluster: Cluster, name: str, node: int = 0) -> Path:
-    """The folder /work of a pod."""
-    pod = cluster.pod(name)
-    assert pod is not None
-    return cluster.nodes[node].folder / pod["metadata"]["uid"] / "volumes" / "work"
 
 
 def test_a_pod_runs_its_init_containers_then_its_sidecar_then_main_and_ends(
@@ -286,111 +261,6 @@ def test_no_process_outlives_the_cluster(tmp_path: Path) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-@pytest.mark.parametrize(("only_child", "code", "phase"), [(False, 137, "Failed"), (True, 0, "Succeeded")])
-def test_an_oom_kill_is_told_by_its_reason_also_when_main_ends_well(
-        cluster: Cluster, api: client.CoreV1Api, only_child: bool, code: int, phase: str) -> None:
-    api.create_namespaced_pod(NS, a_pod("a", "{ sleep 1000 & }; touch /work/up; wait; exit 0"))
-    cluster.wait("a", running())
-    until((work(cluster, "a") / "up").exists)
-
-    cluster.node.oom_kill("a", only_child=only_child)
-
-    pod = cluster.wait("a", has_ended)
-    assert pod["status"]["phase"] == phase
-    assert (main_state(pod)["terminated"]["exitCode"], main_state(pod)["terminated"]["reason"]) == (code, "OOMKilled")
-
-
-def test_an_eviction_loses_mains_exit_and_the_logs_and_tells_the_sidecar(
-        cluster: Cluster, api: client.CoreV1Api) -> None:
-    api.create_namespaced_pod(NS, a_pod("a", f"echo hello; {UP} {LOOP}", sidecar=RECORDER))
-    cluster.wait("a", running())
-    until((work(cluster, "a") / "up").exists)
-    trace = work(cluster, "a") / "trace"
-
-    cluster.node.evict("a")
-    pod = cluster.wait("a", has_ended)
-
-    assert (pod["status"]["phase"], pod["status"]["reason"]) == ("Failed", "Evicted")
-    assert "exceeds the limit" in pod["status"]["message"]
-    assert main_state(pod)["terminated"]["reason"] == "ContainerStatusUnknown"
-    assert trace.read_text() == "recorder told\n"
-    assert api.read_namespaced_pod_log("a", NS, container="main", _preload_content=False).data == b""
-
-
-def test_a_preempted_pod_says_why_it_is_deleted(cluster: Cluster, api: client.CoreV1Api) -> None:
-    api.create_namespaced_pod(NS, a_pod("a", LOOP, metadata={"finalizers": ["simyard.io/record"]},
-                                        terminationGracePeriodSeconds=1))
-    cluster.wait("a", running())
-
-    cluster.node.preempt("a")
-    pod = cluster.wait("a", has_ended)
-
-    disrupted = next(each for each in pod["status"]["conditions"] if each["type"] == "DisruptionTarget")
-    assert (disrupted["status"], disrupted["reason"]) == ("True", "PreemptionByScheduler")
-    assert pod["metadata"]["deletionTimestamp"]
-
-
-@pytest.mark.parametrize("processes_die", [False, True])
-def test_of_a_lost_node_nothing_is_heard_until_it_is_back(
-        cluster: Cluster, api: client.CoreV1Api, processes_die: bool) -> None:
-    api.create_namespaced_pod(NS, a_pod("a", wait_for("/work/go"), metadata={"finalizers": ["simyard.io/record"]}))
-    cluster.wait("a", running())
-    pid = cluster.node.life("a").mains[0].process.pid  # type: ignore[union-attr]
-
-    cluster.node.lose(processes_die=processes_die)
-    if not processes_die:
-        (work(cluster, "a") / "go").touch()
-    until(lambda: not Path(f"/proc/{pid}").exists())
-    lost = api.read_namespaced_pod("a", NS)
-    cluster.node.delete_lost_pods()
-    deleted = api.read_namespaced_pod("a", NS)
-    cluster.node.recover()
-    pod = cluster.wait("a", has_ended)
-
-    assert (lost.status.phase, lost.status.reason) == ("Running", "NodeLost")
-    assert {each.type: each.status for each in lost.status.conditions}["Ready"] == "False"
-    assert lost.status.container_statuses[0].state.running
-    assert deleted.metadata.deletion_timestamp and deleted.status.phase == "Running"
-    assert "reason" not in pod["status"]
-    assert main_state(pod)["terminated"]["exitCode"] == (137 if processes_die else 0)
-
-
-def test_pods_of_a_removed_node_are_failed_and_collected(cluster: Cluster, api: client.CoreV1Api) -> None:
-    api.create_namespaced_pod(NS, a_pod("a", LOOP, metadata={"finalizers": ["simyard.io/record"]}))
-    cluster.wait("a", running())
-
-    cluster.node.lose()
-    cluster.node.collect_lost_pods()
-    kept = api.read_namespaced_pod("a", NS)
-    api.patch_namespaced_pod("a", NS, {"metadata": {"finalizers": None}})
-
-    assert kept.status.phase == "Failed"
-    assert cluster.pod("a") is None
-
-
-def test_an_exit_during_a_restart_of_containerd_is_told_as_255(cluster: Cluster, api: client.CoreV1Api) -> None:
-    api.create_namespaced_pod(NS, a_pod("a", wait_for("/work/go")))
-    cluster.wait("a", running())
-
-    cluster.node.forget_exit_code("a")
-    (work(cluster, "a") / "go").touch()
-    pod = cluster.wait("a", has_ended)
-
-    assert pod["status"]["phase"] == "Failed"
-    assert (main_state(pod)["terminated"]["exitCode"], main_state(pod)["terminated"]["reason"]) == (255, "Unknown")
-
-
-def test_the_active_deadline_ends_a_pod_and_may_be_set_while_it_runs(cluster: Cluster, api: client.CoreV1Api) -> None:
-    api.create_namespaced_pod(NS, a_pod("a", LOOP, terminationGracePeriodSeconds=1))
-    cluster.wait("a", running())
-
-    api.patch_namespaced_pod("a", NS, {"spec": {"activeDeadlineSeconds": 1}})
-    pod = cluster.wait("a", has_ended)
-
-    assert (pod["status"]["phase"], pod["status"]["reason"]) == ("Failed", "DeadlineExceeded")
-    assert main_state(pod)["terminated"]["exitCode"] == 137
-
-
 def test_an_annotation_arrives_byte_for_byte_as_a_file(cluster: Cluster, api: client.CoreV1Api) -> None:
     text = json.dumps({"x": "ü" * 100_000}, ensure_ascii=False)
     pod = a_pod("a", "cat /parameters/p.json", metadata={"annotations": {"simyard.io/p": text}})
@@ -474,59 +344,3 @@ def test_a_log_is_the_newest_file_and_its_tail_can_be_asked_for(cluster: Cluster
     with pytest.raises(ApiException) as refused:
         read(container="nobody")
     assert json.loads(refused.value.body)["message"] == "container nobody is not valid for pod a"
-
-
-@pytest.mark.parametrize(("capacity", "spec", "says"), [
-    (Capacity(pods=0), {}, "0/1 nodes are available: 1 Too many pods. preemption:"),
-    (Capacity(cpu="100m"), {}, "0/1 nodes are available: 1 Insufficient cpu. preemption:"),
-    (Capacity(), {"nodeSelector": {"gpu": "none"}}, "1 node(s) didn't match Pod's node affinity/selector."),
-])
-def test_a_pod_that_fits_nowhere_waits_until_it_does(
-        cluster: Cluster, api: client.CoreV1Api, capacity: Capacity, spec: dict[str, Any], says: str) -> None:
-    cluster.node.capacity = capacity
-    api.create_namespaced_pod(NS, a_pod("a", main={"resources": {"limits": {"cpu": "200m"}}}, **spec))
-
-    def refused(pod: dict[str, Any]) -> dict[str, Any] | None:
-        conditions = pod["status"].get("conditions", [])
-        return next((each for each in conditions if each["type"] == "PodScheduled"), None)
-
-    condition = cluster.wait("a", refused)
-    assert condition is not None
-    assert (condition["status"], condition["reason"]) == ("False", "Unschedulable")
-    assert says in condition["message"]
-    assert "nodeName" not in api.read_namespaced_pod("a", NS, _preload_content=False).json()["spec"]
-    cluster.node.capacity = Capacity()
-    cluster.node.labels["gpu"] = "none"
-
-    assert cluster.wait("a", has_ended)["status"]["phase"] == "Succeeded"
-
-
-def test_a_gated_pod_runs_when_its_gate_is_taken_away(cluster: Cluster, api: client.CoreV1Api) -> None:
-    api.create_namespaced_pod(NS, a_pod("a", schedulingGates=[{"name": "simyard.io/go"}]))
-    cluster.wait("a", lambda pod: any(each["reason"] == "SchedulingGated"
-                                      for each in pod["status"].get("conditions", [])))
-
-    api.patch_namespaced_pod("a", NS, [{"op": "remove", "path": "/spec/schedulingGates/0"}])
-
-    assert cluster.wait("a", has_ended)["status"]["phase"] == "Succeeded"
-
-
-def test_of_two_nodes_the_one_that_is_left_takes_the_pods(tmp_path: Path) -> None:
-    with Cluster(tmp_path, images={"sim:1": Image()}, nodes=2) as cluster:
-        cluster.nodes[0].lose()
-        cluster.registry.create("pods", NS, a_pod("a"))
-
-        pod = cluster.wait("a", has_ended)
-
-        assert pod["spec"]["nodeName"] == "node-2"
-
-
-def test_a_slow_pull_keeps_a_pod_pending(cluster: Cluster, api: client.CoreV1Api) -> None:
-    cluster.node.slow_pull("sim:1", 3600)
-    api.create_namespaced_pod(NS, a_pod("a"))
-
-    pod = cluster.wait("a", lambda pod: main_state(pod) and pod)
-
-    assert main_state(pod)["waiting"]["reason"] == "ContainerCreating"
-    api.delete_namespaced_pod("a", NS)
-    cluster.wait_until_gone("a")
