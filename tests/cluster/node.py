@@ -224,7 +224,8 @@ class Node:
         for life in lives:
             pod = self.registry.same(life.pod)
             if pod is None:
-                self._let_go(life)
+                with self._lock:
+                    self._let_go(life)
             elif life.has_ended:
                 self.publish(life)
             else:
