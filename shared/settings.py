@@ -10,8 +10,15 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Count = Annotated[int, Field(ge=1)]
+INSTANCES_ON_A_CLUSTER = 100
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def patterns(text: str) -> list[str]:
+    """Those in a setting that lists them separated by commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 class DatabaseSettings(BaseSettings):
@@ -40,7 +47,7 @@ class Settings(DatabaseSettings):
     minio_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = "robot-sim"
     minio_use_ssl: bool = False
     minio_public_endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = None
-    runtime: Literal["local"] = "local"
+    runtime: Literal["local", "kubernetes"] = "local"
     execution_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     execution_memory_limit_mb: Count = 512
     max_running_instances: Annotated[int, Field(ge=0)] | None = None
@@ -68,8 +75,10 @@ class Settings(DatabaseSettings):
 
     @cached_property
     def slots(self) -> dict[str, int]:
-        """How many jobs of each kind may be live at once; instances as stated, or two for each core of this machine."""
-        instances = 2 * (os.cpu_count() or 1) if self.max_running_instances is None else self.max_running_instances
+        """How many jobs of each kind may be live at once; instances as stated, or two for each core of this machine,
+        a hundred on a cluster."""
+        usual = 2 * (os.cpu_count() or 1) if self.runtime == "local" else INSTANCES_ON_A_CLUSTER
+        instances = usual if self.max_running_instances is None else self.max_running_instances
         return {"instance": instances, "playback": self.max_running_playbacks, "ingest": self.max_running_ingests}
 
 
@@ -86,6 +95,12 @@ class WebSettings(Settings):
     max_memory_mb: Count = 65_536
     max_gpus: Annotated[int, Field(ge=0)] = 0
     allowed_images: str = ""
+    command_image: str | None = None
+    allowed_network: Literal["none", "cluster", "internet"] = "none"
+    allowed_node_labels: str = ""
+    allowed_tolerations: str = ""
+    allowed_pull_secrets: str = ""
+    allow_writable_root: bool = False
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     simyard_reader_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] = "http://127.0.0.1:8010"
     simyard_reader_token: SecretStr = SecretStr("")
@@ -93,7 +108,7 @@ class WebSettings(Settings):
     @cached_property
     def image_patterns(self) -> list[str]:
         """The patterns in ALLOWED_IMAGES, separated by commas; none allow every image."""
-        return [each.strip() for each in self.allowed_images.split(",") if each.strip()]
+        return patterns(self.allowed_images)
 
     @model_validator(mode="after")
     def _has_a_long_secret(self) -> "WebSettings":
@@ -105,7 +120,11 @@ class WebSettings(Settings):
 class WorkerSettings(Settings):
     """What workers and the watcher need besides: where programs run, and where their recorders find web."""
 
-    storage_base_dir: Path
+    storage_base_dir: Path | None = None
+    kube_namespace: Namespace = "robot"
+    sim_namespace: Namespace = "robot-sims"
+    recorder_image: str | None = None
+    kubeconfig: Path | None = None
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 10
     audit_keep_days: Count = 365
     simyard_endpoints: Path | None = None
@@ -120,10 +139,25 @@ class WorkerSettings(Settings):
         inherited = {"PATH": self.path, "HOME": self.home, "LANG": self.lang}
         return {name: value for name, value in inherited.items() if value is not None}
 
+    @property
+    def base_dir(self) -> Path:
+        """STORAGE_BASE_DIR, which the local runtime has to have."""
+        if self.storage_base_dir is None:
+            raise ValueError("STORAGE_BASE_DIR is needed with RUNTIME=local")
+        return self.storage_base_dir
+
     @field_validator("storage_base_dir")
     @classmethod
-    def _is_absolute(cls, value: Path) -> Path:
-        return value.absolute()
+    def _is_absolute(cls, value: Path | None) -> Path | None:
+        return value and value.absolute()
+
+    @model_validator(mode="after")
+    def _has_what_its_runtime_needs(self) -> "WorkerSettings":
+        if self.runtime == "local":
+            _ = self.base_dir
+        if self.runtime == "kubernetes" and self.recorder_image is None:
+            raise ValueError("RECORDER_IMAGE is needed with RUNTIME=kubernetes: the image that these workers run in")
+        return self
 
 
 class ReaderSettings(BaseSettings):

@@ -23,6 +23,18 @@ class Doors:
 def open_doors(settings: WorkerSettings, *, application: str, celery: Celery | None = None) -> Doors:
     """The doors of this process; nothing is connected before it is used."""
     connections = Connections(settings, application=application, pool_size=2, celery=celery)
+    return Doors(connections, counting(_runtime(settings), partial(connections.failures.count, "runtime")))
+
+
+def _runtime(settings: WorkerSettings) -> Runtime:
+    if settings.runtime == "kubernetes":
+        # Only here, for the client takes a third of a second to load.
+        from workers.runtimes.kubernetes.cluster import Cluster  # noqa: PLC0415
+        from workers.runtimes.kubernetes.pods import Site  # noqa: PLC0415
+        from workers.runtimes.kubernetes.runtime import KubernetesRuntime  # noqa: PLC0415
+
+        site = Site(settings.kube_namespace, settings.sim_namespace, str(settings.recorder_image),
+                    settings.simyard_internal_url)
+        return KubernetesRuntime(site, Cluster(settings.sim_namespace, settings.kubeconfig))
     address = address_from(settings.simyard_endpoints, settings.simyard_internal_url)
-    runtime = LocalRuntime(settings.storage_base_dir, address, settings.for_programs())
-    return Doors(connections, counting(runtime, partial(connections.failures.count, "runtime")))
+    return LocalRuntime(settings.base_dir, address, settings.for_programs())

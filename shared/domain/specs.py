@@ -295,9 +295,12 @@ class SimulationSpec(Spec):
 
 class Program(Spec):
     """What each attempt of a simulation runs: the template with the submission's overrides and every limit stated.
-    `inputs`: the bundles that it is brought before it starts."""
+    `inputs`: the bundles that it is brought before it starts. A process has a command; a container has an image, and
+    without a command does what that says."""
 
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    image: str | None = None
+    containers: tuple[Container, ...] = ()
     inputs: tuple[Annotated[UUID, Field(strict=False)], ...] = ()
     env: dict[str, str] = {}
     resources: Resources = Resources()
@@ -305,8 +308,13 @@ class Program(Spec):
     stop: Stop = Stop()
     record: Record = Record()
     retry: Retry = Retry()
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[dict[str, Any], ...] = ()
+    pull_secret: str | None = None
+    writable_root: bool = False
+    network: Literal["none", "cluster", "internet"] = "none"
 
-    @field_validator("command", "inputs", mode="before")
+    @field_validator("command", "inputs", "containers", "tolerations", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

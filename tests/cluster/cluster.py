@@ -63,10 +63,10 @@ class Cluster:
     def pod(self, name: str, namespace: str = "robot-sims") -> Pod | None:
         """The pod as it is now, without asking over HTTP."""
         version = self.registry.store.get("pods", namespace, name)
-        return version and version.body
+        return version.body if version else None
 
     def pods(self, namespace: str = "robot-sims") -> list[Pod]:
-        return [version.body for version in self.registry.store.list("pods", namespace)]
+        return [version.body for version in self.registry.store.objects("pods", namespace)]
 
     def wait(self, name: str, look: Callable[[Pod], T], namespace: str = "robot-sims", seconds: float = 30) -> T:
         """The first true answer of `look` about a pod, asked after each change of anything; the pod has to be there."""
@@ -75,7 +75,8 @@ class Cluster:
             assert pod is not None, f"there is no pod {name}"
             return look(pod)
 
-        return self.server.until(seek, seconds)
+        answer: T = self.server.until(seek, seconds)
+        return answer
 
     def wait_until_gone(self, name: str, namespace: str = "robot-sims", seconds: float = 30) -> None:
         self.server.until(lambda: self.pod(name, namespace) is None, seconds)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kubernetes import client, config
 
 from tests.cluster import Cluster, Delays, Image
+from tests.cluster.asking import NS, gated
 
 
 @pytest.fixture
@@ -23,24 +23,8 @@ def api(cluster: Cluster) -> Iterator[client.CoreV1Api]:
         yield client.CoreV1Api(connection)
 
 
-SAFE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-
-
-def a_pod(name: str, script: str = "exit 0", *, sidecar: str | None = None, init: str | None = None,
-          main: dict[str, Any] | None = None, metadata: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """A pod that the restricted namespace admits: shell scripts that share the folder /work. `sidecar` and `init` are
-    scripts as well; `main` and `spec` are further fields."""
-    work = {"image": "sim:1", "securityContext": SAFE, "volumeMounts": [{"name": "work", "mountPath": "/work"}]}
-    inits = [{"name": "init", "command": ["sh", "-c", init], **work}] if init else []
-    if sidecar:
-        inits.append({"name": "recorder", "restartPolicy": "Always", "command": ["sh", "-c", sidecar], **work})
-    return {"metadata": {"name": name, **(metadata or {})}, "spec": {
-        "restartPolicy": "Never", "terminationGracePeriodSeconds": 10, "volumes": [{"name": "work", "emptyDir": {}}],
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "initContainers": inits,
-        "containers": [{"name": "main", "command": ["sh", "-c", script], **work, **(main or {})}], **spec}}
-
-
-def wait_for(file: str) -> str:
-    """A shell script that goes on when there is a file."""
-    return f"while [ ! -e {file} ]; do sleep 0.01; done; "
+@pytest.fixture
+def three(api: client.CoreV1Api) -> client.CoreV1Api:
+    for name, labels in (("a", {"job": "1", "kind": "instance"}), ("b", {"job": "2"}), ("c", {})):
+        api.create_namespaced_pod(NS, gated(name, metadata={"labels": labels}))
+    return api

@@ -12,6 +12,7 @@ from tests.cluster.spawner import Process, Spawner, StartFailed
 from tests.cluster.volumes import Body, Paths, mounted_places, read_field
 
 _MESSAGE_BYTES = 4096
+_UNKNOWN = {"envFrom", "livenessProbe", "readinessProbe", "startupProbe", "postStart", "stopSignal"}
 _LOG_MESSAGE_BYTES, _LOG_MESSAGE_LINES = 2048, 80
 _START_ERROR = ("failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create "
                 "failed: unable to start container process: {}: unknown")
@@ -45,17 +46,19 @@ class Container:
     """State as in a container status: exactly one of waiting, running, terminated."""
 
     def __init__(self, pod: Body, spec: Body, folder: Path, *, is_init: bool) -> None:
-        self.pod, self.spec, self.name = pod, spec, spec["name"]
+        self.pod, self.spec = pod, spec
+        self.name: str = spec["name"]
         self.is_sidecar = is_init and spec.get("restartPolicy") == "Always"
         self.is_init = is_init and not self.is_sidecar
         self.state: Body = {"waiting": {"reason": "PodInitializing"}}
         self.last_state: Body = {}
         self.restarts = 0
         self.process: Process | None = None
+        self.told_to_stop = False
         self.end_reason: str | None = None  # what its next end is due to, if not its own doing
         self.image: Image | None = None
         self._runs = 0
-        self._folder = folder / "containers" / self.name
+        self._folder: Path = folder / "containers" / self.name
         self._volumes = folder / "volumes"
         self._known: dict[str, str] = {}  # the variables that commands may refer to
         self._environment: dict[str, str] = {}
@@ -92,7 +95,7 @@ class Container:
             self.restarts += 1
         self._runs += 1
         self.image = image
-        self.end_reason = None
+        self.end_reason, self.told_to_stop = None, False
         self.log.touch()
         try:
             self.process = spawner.start(self._argv(image), self._environment, self._cwd, self.log)
@@ -147,6 +150,9 @@ class Container:
         return status | ({"containerID": self._id} if self._runs else {})
 
     def _prepare(self, image: Image) -> None:
+        unknown = _UNKNOWN & {*self.spec, *self.spec.get("lifecycle", {})}
+        if unknown:
+            raise Misconfigured("CreateContainerConfigError", f"nodes of tests know nothing of {', '.join(unknown)}")
         root = self._folder / "rootfs"
         root.mkdir(parents=True, exist_ok=True)
         self._message_file.write_bytes(b"")

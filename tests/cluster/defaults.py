@@ -62,7 +62,12 @@ def _complete_container(container: dict[str, Any]) -> dict[str, Any]:
 
 
 def new_status(spec: dict[str, Any]) -> dict[str, Any]:
-    return {"phase": "Pending", "qosClass": _quality(spec)}
+    status = {"phase": "Pending", "qosClass": _quality(spec)}
+    if not spec.get("schedulingGates"):
+        return status
+    return status | {"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "lastProbeTime": None,
+        "lastTransitionTime": None, "message": "Scheduling is blocked due to non-empty scheduling gates"}]}
 
 
 def _quality(spec: dict[str, Any]) -> str:

@@ -8,12 +8,12 @@ from tests.cluster.spawner import Process
 
 
 class Ending:
-    """`grace` and `least` in seconds of this machine. Call `advance` after everything that happens until `is_done`."""
+    """Call `advance` after everything that happens until `is_done`. Times as of the machine's clock."""
 
-    def __init__(self, mains: Sequence[Container], sidecars: Sequence[Container], now: float, grace: float,
+    def __init__(self, mains: Sequence[Container], sidecars: Sequence[Container], deadline: float,
                  least: float) -> None:
         self._mains, self._sidecars = mains, list(reversed(sidecars))
-        self._deadline = now + grace
+        self.deadline = deadline
         self._least = least  # what a container gets whose turn comes when the grace is used up
         self._deadlines: dict[Container, float] = {}  # of those that were told
 
@@ -24,12 +24,12 @@ class Ending:
     def advance(self, now: float, has_hook_ended: Callable[[Container], bool]) -> float | None:
         """Signal whoever's turn it is; when to call again at the latest, None when nothing is left to be timed."""
         for container in self._in_turn():
-            if now >= self._deadline or has_hook_ended(container):
+            if now >= self.deadline or has_hook_ended(container):
                 self._tell(container, now)
         for container, deadline in self._deadlines.items():
             if container.is_running and now >= deadline and container.process is not None:
                 container.process.signal(signal.SIGKILL)
-        times = [deadline for deadline in [*self._deadlines.values(), self._deadline] if deadline > now]
+        times = [deadline for deadline in [*self._deadlines.values(), self.deadline] if deadline > now]
         return min(times, default=None)
 
     def _in_turn(self) -> list[Container]:
@@ -40,9 +40,11 @@ class Ending:
     def _tell(self, container: Container, now: float) -> None:
         if container in self._deadlines or container.process is None:
             return
-        container.process.signal(signal.SIGTERM)
-        self._deadlines[container] = self._deadline if container in self._mains else max(
-            self._deadline, now + self._least)
+        if not container.told_to_stop:  # also when a second order to end the pod comes
+            container.process.signal(signal.SIGTERM)
+        container.told_to_stop = True
+        self._deadlines[container] = self.deadline if container in self._mains else max(
+            self.deadline, now + self._least)
 
 
 class Hooks:

@@ -9,7 +9,7 @@ from tests.cluster.registry import Registry
 
 _REASONS = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
 _MESSAGES = {
-    429: "the server has received too many requests and has asked us to try again later",
+    429: "Too many requests, please try again later.",
     500: "Internal error occurred: etcdserver: request timed out",
     503: "the server is currently unable to handle the request",
     504: "the server was unable to return a response in the time allotted, but may still be processing the request",
@@ -26,9 +26,12 @@ class Call(NamedTuple):
     name: str
 
 
+Answer = Literal["given", "cut", "stalled"]
+
+
 @dataclass
 class _Fault:
-    kind: Literal["refuse", "cut"]
+    answer: Answer
     times: int
     verb: str | None
     refusal: Refusal | None = None
@@ -50,28 +53,34 @@ class Faults:
         self.gone_as: Literal["event", "status"] = "event"  # how a watch from a forgotten revision is told 410
 
     def refuse(self, code: int, *, times: int = 1, verb: str | None = None, retry_after: int | None = None) -> None:
-        """The next requests (of this RBAC verb) are answered with an error, and nothing is done."""
-        refusal = Refusal(code, _REASONS[code], _MESSAGES[code], retry_after=retry_after)
-        self._add(_Fault("refuse", times, verb, refusal))
+        """The next requests (of this RBAC verb) are answered with an error, and nothing is done. A 429 has Retry-After
+        always, and a text for its body, as when Kubernetes protects itself; the others a Status."""
+        after = 1 if code == 429 and retry_after is None else retry_after
+        refusal = Refusal(code, _REASONS[code], _MESSAGES[code], retry_after=after, is_plain=code == 429)
+        self._add(_Fault("given", times, verb, refusal))
 
     def cut(self, *, times: int = 1, verb: str | None = "create") -> None:
         """The next requests are done, but the connection is cut before the answer."""
         self._add(_Fault("cut", times, verb))
 
+    def stall(self, *, times: int = 1, verb: str | None = "create") -> None:
+        """The next requests are done, and never answered."""
+        self._add(_Fault("stalled", times, verb))
+
     def _add(self, fault: _Fault) -> None:
         with self._lock:
             self._queue.append(fault)
 
-    def take(self, call: Call) -> bool:
-        """Raises what a call is refused with; true when it is to be done and its answer lost."""
+    def take(self, call: Call) -> Answer:
+        """Raises what a call is refused with; otherwise it is to be done, and what is to become of its answer."""
         with self._lock:
             fault = next((fault for fault in self._queue if fault.meets(call)), None)
             if fault is None:
-                return False
+                return "given"
             fault.times -= 1
         if fault.refusal is not None:
             raise fault.refusal
-        return True
+        return fault.answer
 
     def clear(self) -> None:
         """Nothing goes wrong from now on."""

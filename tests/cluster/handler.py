@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.cluster import podlogs
-from tests.cluster.faults import Call
-from tests.cluster.refusals import KINDS, Refusal, bad_request, forbidden, no_such_path
+from tests.cluster.faults import Answer, Call
+from tests.cluster.refusals import KINDS, Refusal, bad_request, expired, forbidden, no_such_path
 from tests.cluster.selectors import select_fields, select_labels
 from tests.cluster.store import Version
 from tests.cluster.watches import Selection, Watch, bookmark
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 MAX_BODY = 3 << 20
 _VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"}
 _DOCUMENTS: dict[str, dict[str, Any]] = {
-    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.2", "platform": "linux/amd64"},
+    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.2", "gitCommit": "", "gitTreeState": "clean",
+                 "buildDate": "2026-01-01T00:00:00Z", "goVersion": "go1.26", "compiler": "gc",
+                 "platform": "linux/amd64"},
     "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
     "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [
@@ -35,7 +37,7 @@ _DOCUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Answered(Exception):
+class HungUp(Exception):
     """The connection is to be closed without another word."""
 
 
@@ -45,6 +47,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
+    answer: Answer = "given"
 
     @property
     def api(self) -> "ApiServer":
@@ -73,11 +76,11 @@ class Handler(BaseHTTPRequestHandler):
         try:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.api.wait_while_hanging() or not self.api.running:
-                raise Answered
+                raise HungUp
             self._route(method, raw)
         except Refusal as refusal:
             self._refuse(refusal)
-        except (Answered, ConnectionError):
+        except (HungUp, ConnectionError):
             self.close_connection = True
 
     def _route(self, method: str, raw: bytes) -> None:
@@ -85,18 +88,18 @@ class Handler(BaseHTTPRequestHandler):
         self.query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         call = self._parse_call(method, parts.path)
         self.api.calls.append(call)
-        lost = self.api.faults.take(call)
+        answer = self.api.faults.take(call)
         self._authorize(call)
         if not call.resource:
-            self._send(200, json.dumps(_DOCUMENTS[parts.path]).encode())
+            self._send(200, json.dumps(_DOCUMENTS[parts.path.rstrip("/")]).encode())
             return
-        self.lost = lost
+        self.answer = answer
         if len(raw) > MAX_BODY:
             raise Refusal(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}")
         getattr(self, f"_{call.verb}")(call, raw)
 
     def _parse_call(self, method: str, path: str) -> Call:
-        if path in _DOCUMENTS and method == "GET":
+        if path.rstrip("/") in _DOCUMENTS and method == "GET":
             return Call("get", "", "", "", "")
         parts = [unquote(part) for part in path.strip("/").split("/")]
         if parts[:2] != ["api", "v1"] or len(parts) > 7:
@@ -168,6 +171,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _list(self, call: Call, raw: bytes) -> None:
         self._check_revision()
+        if self.query.get("resourceVersionMatch") == "Exact" and (
+                self.query.get("resourceVersion") != str(self.api.registry.store.revision)):
+            raise expired("The resourceVersion for the provided list is too old.")
         found, revision, following, left = self.api.registry.page(
             self._selection(call), self._number("limit") or 0, self.query.get("continue", ""))
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
@@ -203,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
             lines = watch.take(min(end - now, mark - now if bookmarks else 1800, 0.5))
             now = time.monotonic()
             if self.api.wait_while_hanging() or not self.api.running or self._is_left():
-                raise Answered
+                raise HungUp
             if lines is None:
                 return
             if lines:
@@ -226,6 +232,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(504, "Timeout", f"Too large resource version: {text}, current: {current}", retry_after=1)
 
     def _send_log(self, pod: Version) -> None:
+        if unknown := {"previous", "sinceSeconds", "sinceTime", "timestamps"} & set(self.query):
+            raise bad_request(f"the logs of this server know nothing of {', '.join(unknown)}")
         container = podlogs.choose_container(pod.body, self.query.get("container", ""))
         path, _ = self.api.logs(pod.body, container)
         first = podlogs.find_start(path, self.api.log_limit, self._number("tailLines"))
@@ -235,7 +243,7 @@ class Handler(BaseHTTPRequestHandler):
         self._begin_stream("text/plain")
         for block in podlogs.follow(path, first, lambda: self.api.logs(pod.body, container)[1]):
             if self._is_left() or not self.api.running:
-                raise Answered
+                raise HungUp
             if block:
                 self._chunk(block)
         self._end_stream()
@@ -261,12 +269,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, refusal: Refusal) -> None:
         after = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
-        self.lost = False
-        self._send(refusal.code, json.dumps(refusal.body()).encode(), **after)
+        self.answer = "given"
+        if refusal.is_plain:
+            self._send(refusal.code, refusal.message.encode() + b"\n", "text/plain; charset=utf-8", **after)
+        else:
+            self._send(refusal.code, json.dumps(refusal.body()).encode(), **after)
 
     def _send(self, code: int, body: bytes, media_type: str = "application/json", **headers: str) -> None:
-        if getattr(self, "lost", False):
-            raise Answered
+        while self.answer == "stalled" and self.api.running and not self._is_left():
+            time.sleep(0.01)
+        if self.answer != "given":
+            raise HungUp
         self.send_response_only(code)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))

@@ -14,7 +14,7 @@ from tests.cluster.defaults import timestamp
 from tests.cluster.pods import PodLife, Stop
 from tests.cluster.refusals import Refusal
 from tests.cluster.registry import Registry
-from tests.cluster.spawner import Spawner
+from tests.cluster.spawner import open_spawner
 from tests.cluster.store import Version
 from tests.cluster.volumes import Body
 from tests.cluster.watches import Change
@@ -64,7 +64,7 @@ class Node:
         self.delays = delays or Delays()
         self.errors: list[BaseException] = []
         self.lost = False
-        self.spawner = Spawner()
+        self.spawner = open_spawner()
         self._lives: dict[str, PodLife] = {}  # by uid
         self._slow_pulls: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -78,7 +78,6 @@ class Node:
             lives = list(self._lives.values())
         for life in lives:
             life.close()
-        self.spawner.close()
         if self.errors:
             raise self.errors[0]
 
@@ -225,7 +224,8 @@ class Node:
         for life in lives:
             pod = self.registry.same(life.pod)
             if pod is None:
-                self._let_go(life)
+                with self._lock:
+                    self._let_go(life)
             elif life.has_ended:
                 self.publish(life)
             else:
@@ -238,7 +238,7 @@ class Node:
 
     def _own_pods(self) -> list[Version]:
         """Those bound here that have not ended."""
-        return [pod for pod in self.registry.store.list("pods") if pod.body["spec"].get("nodeName") == self.name
+        return [pod for pod in self.registry.store.objects("pods") if pod.body["spec"].get("nodeName") == self.name
                 and pod.body["status"]["phase"] not in ("Succeeded", "Failed")]
 
     def _delete(self, pod: Version, grace_seconds: int | None = None) -> None:

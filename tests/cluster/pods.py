@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.cluster.node import Node
 
 _FOREVER = 3600.0
+_ADDRESSES = {"hostIP": "127.0.0.1", "podIP": "127.0.0.1"}
 
 
 @dataclass(eq=False)
@@ -45,8 +46,9 @@ class PodLife:
     def __init__(self, node: "Node", pod: Version, folder: Path) -> None:
         self.node, self.pod, self.folder = node, pod, folder
         spec = pod.body["spec"]
-        self.inits = [Container(pod.body, each, folder, is_init=True) for each in spec.get("initContainers", [])]
-        self.mains = [Container(pod.body, each, folder, is_init=False) for each in spec["containers"]]
+        seen = pod.body | {"status": {**pod.body["status"], **_ADDRESSES}}
+        self.inits = [Container(seen, each, folder, is_init=True) for each in spec.get("initContainers", [])]
+        self.mains = [Container(seen, each, folder, is_init=False) for each in spec["containers"]]
         self.sidecars = [container for container in self.inits if container.is_sidecar]
         self.has_ended = False
         self.logs_lost = False
@@ -183,8 +185,11 @@ class PodLife:
                 self._hooks.begin(container, self._start_hook)
         others = [container for container in self.inits if container.is_init]
         second = self.node.delays.second
-        self._ending = Ending([*self.mains, *others], self.sidecars, self._now(), grace * second, 2 * second)
-        self._wait(lambda: self._ending is not None and self._ending.is_done)
+        deadline = self._now() + grace * second
+        if self._ending is not None:  # a grace is only ever shortened
+            deadline = min(deadline, self._ending.deadline)
+        ending = self._ending = Ending([*self.mains, *others], self.sidecars, deadline, 2 * second)
+        self._wait(lambda: ending.is_done)
 
     def _finish(self) -> None:
         """The terminal phase; then an object that is being deleted goes."""
@@ -211,7 +216,7 @@ class PodLife:
             now = self._now()
             self._start_due(now)
             deadline = self._check_deadline(now)
-            again = self._ending and self._ending.advance(now, self._hooks.has_ended)
+            again = self._ending.advance(now, self._hooks.has_ended) if self._ending is not None else None
             if is_over():
                 return
             times = [time for time in (*self._starts.values(), deadline, again, until) if time is not None]
@@ -319,7 +324,7 @@ class PodLife:
         ready = all(container.is_running for container in [*self.mains, *self.sidecars])
         inits = [container.status() for container in self.inits]
         return {
-            "phase": self._phase(), "hostIP": "127.0.0.1", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}],
+            "phase": self._phase(), **_ADDRESSES, "podIPs": [{"ip": _ADDRESSES["podIP"]}],
             "startTime": self._started_at, **(self._final if self.has_ended else {}),
             **({"initContainerStatuses": inits} if inits else {}),
             "containerStatuses": [container.status() for container in self.mains],

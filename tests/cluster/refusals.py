@@ -9,8 +9,10 @@ KINDS = {"pods": "Pod", "namespaces": "Namespace"}
 class Refusal(Exception):
     """An answer that is no object: HTTP status `code`, a reason out of Kubernetes' list, and what a human reads."""
 
-    def __init__(self, code: int, reason: str, message: str, retry_after: int | None = None, **details: Any) -> None:
+    def __init__(self, code: int, reason: str, message: str, retry_after: int | None = None, is_plain: bool = False,
+                 **details: Any) -> None:
         super().__init__(message)
+        self.is_plain = is_plain
         self.code, self.reason, self.message = code, reason, message
         self.retry_after = retry_after
         self.details = details | ({"retryAfterSeconds": retry_after} if retry_after is not None else {})
@@ -59,8 +61,8 @@ def conflict(resource: str, name: str, why: str) -> Refusal:
 def forbidden(resource: str, name: str, why: str) -> Refusal:
     """`name` is empty when the request names no object."""
     subject = f'{resource} "{name}"' if name else resource
-    return Refusal(403, "Forbidden", f"{subject} is forbidden: {why}",
-                   **({"name": name} if name else {}), kind=resource)
+    details: dict[str, Any] = {"name": name, "kind": resource} if name else {"kind": resource}
+    return Refusal(403, "Forbidden", f"{subject} is forbidden: {why}", **details)
 
 
 def invalid(resource: str, name: str, causes: list[Cause]) -> Refusal:

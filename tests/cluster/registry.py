@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.cluster import defaults, names, patches, schema, security, validation
-from tests.cluster.refusals import already_exists, bad_request, conflict, expired, forbidden, invalid, not_found
+from tests.cluster.refusals import KINDS, already_exists, bad_request, conflict, expired, forbidden, invalid, not_found
 from tests.cluster.store import Body, Store, Version
 from tests.cluster.watches import Selection
 
@@ -60,7 +60,7 @@ class Registry:
         limit = self.pod_quotas.get(namespace)
         if limit is None:
             return
-        used = sum(pod.body["status"]["phase"] not in _ENDED for pod in self.store.list("pods", namespace))
+        used = sum(pod.body["status"]["phase"] not in _ENDED for pod in self.store.objects("pods", namespace))
         if used >= limit:
             raise forbidden("pods", name, f"exceeded quota: pods, requested: pods=1, used: pods={used}, "
                             f"limited: pods={limit}")
@@ -136,7 +136,7 @@ class Registry:
         else:
             with self.store.lock:
                 revision = self.store.revision
-                found = [version for version in self.store.list(selection.resource, selection.namespace)
+                found = [version for version in self.store.objects(selection.resource, selection.namespace)
                          if selection.takes(version)]
         if not limit or len(found) <= limit:
             return found, revision, "", None
@@ -164,10 +164,10 @@ def _own_kind(resource: str, body: Any) -> Body:
     """Kind and apiVersion may be left out; they are not kept with the object."""
     if not isinstance(body, dict):
         raise bad_request("the object provided is unrecognized (must be of type "
-                          f"{schema.KINDS[resource]}): couldn't get version/kind")
-    kind, version = body.get("kind") or schema.KINDS[resource], body.get("apiVersion") or "v1"
-    if (version, kind) != ("v1", schema.KINDS[resource]):
-        raise bad_request(f"{kind} in version \"{version}\" cannot be handled as a {schema.KINDS[resource]}")
+                          f"{KINDS[resource]}): couldn't get version/kind")
+    kind, version = body.get("kind") or KINDS[resource], body.get("apiVersion") or "v1"
+    if (version, kind) != ("v1", KINDS[resource]):
+        raise bad_request(f"{kind} in version \"{version}\" cannot be handled as a {KINDS[resource]}")
     return {field: value for field, value in body.items() if field not in ("kind", "apiVersion")}
 
 

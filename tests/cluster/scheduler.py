@@ -15,8 +15,6 @@ from tests.cluster.watches import Change
 
 Amounts = dict[str, Decimal]
 _RETRY_SECONDS = 0.05
-_GATED: Body = {"status": "False", "reason": "SchedulingGated",
-                "message": "Scheduling is blocked due to non-empty scheduling gates"}
 
 
 class Scheduler:
@@ -55,7 +53,8 @@ class Scheduler:
             self._waiting.pop(uid, None)
             if self._bound.pop(uid, None):
                 self._try_all()
-        elif "nodeName" not in pod.body["spec"] and "deletionTimestamp" not in pod.body["metadata"]:
+        elif not any(pod.body["spec"].get(field) for field in ("nodeName", "schedulingGates")) and (
+                "deletionTimestamp" not in pod.body["metadata"]):
             self._waiting[uid] = pod
             self._try(uid)
 
@@ -65,9 +64,6 @@ class Scheduler:
 
     def _try(self, uid: str) -> None:
         pod = self._waiting[uid]
-        if pod.body["spec"].get("schedulingGates"):
-            self._mark(pod, _GATED)
-            return
         wanted = requested(pod.body["spec"])
         lacks = {node.name: self._lacking(node, pod.body["spec"], wanted) for node in self._nodes}
         node = next((node for node in self._nodes if not lacks[node.name]), None)
@@ -117,7 +113,7 @@ def requested(spec: Body) -> Amounts:
 
 def _amounts(container: Body) -> "Counter[str]":
     requests = container["resources"].get("requests", {})
-    return Counter({name: quantity(text) for name, text in requests.items()  # type: ignore[misc]
+    return Counter({name: quantity(text) for name, text in requests.items()
                     if name != "ephemeral-storage"})
 
 

@@ -1,12 +1,14 @@
 """Runs the first processes of containers by way of supervisor.py. No process of a container outlives its Process object
 being closed, nor this process."""
 
+import atexit
 import contextlib
 import json
 import socket
 import subprocess
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,7 +26,8 @@ class Process:
         self._send(order)
         answer = self._read()
         if "failed" in answer:
-            self.close()
+            self._lines.close()
+            self._link.close()
             raise StartFailed(answer["failed"])
         self.pid: int = answer.get("pid", 0)
 
@@ -60,8 +63,16 @@ class Process:
             self._link.shutdown(socket.SHUT_WR)
 
 
+@cache
+def open_spawner() -> "Spawner":
+    """The one of this process, until its end: nothing of a container is in it, and its start takes a while."""
+    spawner = Spawner()
+    atexit.register(spawner.close)
+    return spawner
+
+
 class Spawner:
-    """One for each node."""
+    """Starts containers. They do not hang on it: their Process objects end them."""
 
     def __init__(self) -> None:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -80,4 +91,5 @@ class Spawner:
 
     def close(self) -> None:
         self._orders.close()
+        self._process.kill()
         self._process.wait()

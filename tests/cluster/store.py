@@ -63,7 +63,7 @@ class Store:
     def get(self, resource: str, namespace: str, name: str) -> Version | None:
         return self._objects.get((resource, namespace, name))
 
-    def list(self, resource: str, namespace: str | None = None) -> "list[Version]":
+    def objects(self, resource: str, namespace: str | None = None) -> list[Version]:
         """In the order of the keys; None is all namespaces."""
         with self.lock:
             return [version for key, version in sorted(self._objects.items(), key=lambda pair: pair[0])
@@ -109,9 +109,9 @@ class Store:
             with self.lock:
                 self._watches.discard(watch)
 
-    def _past(self, resource: str, since: int | None) -> "list[Change]":
+    def _past(self, resource: str, since: int | None) -> list[Change]:
         if since is None:
-            return [Change(version.revision, None, version) for version in self.list(resource)]
+            return [Change(version.revision, None, version) for version in self.objects(resource)]
         if since < self._forgotten:
             raise expired(f"too old resource version: {since} ({self._forgotten + 1})")
         return [change for change in self._history if change.revision > since]

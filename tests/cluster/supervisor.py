@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def serve(orders: socket.socket) -> None:
@@ -72,6 +72,7 @@ def _start(order: dict[str, Any]) -> int | str:
 
 def _become(order: dict[str, Any], failure: int) -> NoReturn:
     try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # it may kill whoever runs it
         os.setsid()
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -97,10 +98,10 @@ def _follow(link: socket.socket, wakeups: int, main: int) -> int:
         if (code := _reap(main)) is not None:
             _kill_all()
             return code
-        ready = select.select([link, wakeups], [], [])[0]
+        ready = select.select([link.fileno(), wakeups], [], [])[0]
         if wakeups in ready:
             os.read(wakeups, 4096)
-        if link in ready:
+        if link.fileno() in ready:
             data = link.recv(4096)
             if not data:
                 _kill_all()
@@ -143,13 +144,15 @@ def _obey(message: dict[str, Any], main: int) -> None:
 
 
 def _listens_to(pid: int, number: int) -> bool:
-    """Whether it handles a signal or blocks it to fetch it. The first process of a container ignores all others."""
+    """Whether it handles a signal, or sleeps with the signal blocked, to fetch it. The first process of a container
+    ignores all others; a shell that blocks them for a moment does not sleep meanwhile."""
     try:
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
                       if ":\t" in line)
     except OSError:
         return False
-    return bool((int(status["SigCgt"], 16) | int(status["SigBlk"], 16)) >> (number - 1) & 1)
+    fetched = int(status["SigBlk"], 16) if status["State"].startswith("S") else 0
+    return bool((int(status["SigCgt"], 16) | fetched) >> (number - 1) & 1)
 
 
 def _children(pid: int) -> list[int]:
@@ -181,3 +184,4 @@ def _kill(pid: int, number: int) -> None:
 
 if __name__ == "__main__":
     serve(socket.socket(fileno=int(sys.argv[1])))
+    os._exit(0)

@@ -1,42 +1,230 @@
-"""The API server, asked by the official client."""
+"""What the API server does with pods, asked by the official client."""
 
-import json
+import threading
+from typing import Any
 
 import pytest
-from kubernetes import client, watch
+import urllib3
+from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from tests.cluster import Cluster
-from tests.cluster.conftest import a_pod
-
-NS = "robot-sims"
-GATED = {"schedulingGates": [{"name": "simyard.io/test"}]}  # such a pod stays as it was made
+from tests.cluster.asking import NS, gated, names, refusal, watching
 
 
-def test_a_pod_is_made_once(cluster: Cluster, api: client.CoreV1Api):
-    made = api.create_namespaced_pod(NS, a_pod("a", **GATED))
+def test_the_official_client_finds_its_way(cluster: Cluster, api: client.CoreV1Api) -> None:
+    assert client.VersionApi(api.api_client).get_code().git_version == "v1.36.2"
+    assert client.CoreApi(api.api_client).get_api_versions().versions == ["v1"]
+    assert client.ApisApi(api.api_client).get_api_versions().groups == []
+    assert names(api.list_namespace()) == ["robot", "robot-sims"]
+    assert api.read_namespace(NS).metadata.labels["kubernetes.io/metadata.name"] == NS
 
-    with pytest.raises(ApiException) as refused:
-        api.create_namespaced_pod(NS, a_pod("a"))
 
-    assert made.metadata.uid and made.metadata.creation_timestamp
-    assert refused.value.status == 409
-    body = json.loads(refused.value.body)
-    assert (body["reason"], body["message"]) == ("AlreadyExists", 'pods "a" already exists')
+def test_a_pod_is_made_once(api: client.CoreV1Api) -> None:
+    made = api.create_namespaced_pod(NS, gated("a"))
+
+    body = refusal(api.create_namespaced_pod, NS, gated("a"))
+
+    assert made.metadata.uid and made.metadata.creation_timestamp and int(made.metadata.resource_version) > 0
+    assert (made.status.phase, made.spec.containers[0].termination_message_path) == ("Pending", "/dev/termination-log")
+    assert (body["code"], body["reason"], body["message"]) == (409, "AlreadyExists", 'pods "a" already exists')
     assert body["details"] == {"name": "a", "kind": "pods"}
 
 
-def test_a_watch_from_a_list_tells_of_all_that_follows(cluster: Cluster, api: client.CoreV1Api):
-    api.create_namespaced_pod(NS, a_pod("before", **GATED))
-    listed = api.list_namespaced_pod(NS)
-    api.create_namespaced_pod(NS, a_pod("a", **GATED))
-    api.patch_namespaced_pod("a", NS, {"metadata": {"labels": {"x": "y"}}})
+def test_of_many_who_make_the_same_pod_one_does(cluster: Cluster, api: client.CoreV1Api) -> None:
+    codes: list[int] = []
+
+    def make() -> None:
+        with config.new_client_from_config(str(cluster.kubeconfig)) as connection:
+            try:
+                client.CoreV1Api(connection).create_namespaced_pod(NS, gated("a"))
+                codes.append(201)
+            except ApiException as refused:
+                codes.append(refused.status)
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(codes) == [201] + [409] * 7
+
+
+def test_a_namespace_that_is_not_there_is_404(api: client.CoreV1Api) -> None:
+    assert refusal(api.create_namespaced_pod, "nowhere", gated("a"))["message"] == 'namespaces "nowhere" not found'
+    assert refusal(api.read_namespaced_pod, "nobody", NS)["message"] == 'pods "nobody" not found'
+
+
+def test_items_of_a_list_say_neither_kind_nor_version(three: client.CoreV1Api) -> None:
+    listed = three.list_namespaced_pod(NS, _preload_content=False).json()
+    single = three.read_namespaced_pod("a", NS, _preload_content=False).json()
+
+    assert (listed["kind"], single["kind"]) == ("PodList", "Pod")
+    assert all("kind" not in item for item in listed["items"])
+
+
+@pytest.mark.parametrize(("selector", "found"), [
+    ("job=1", ["a"]), ("job==2", ["b"]), ("job!=1", ["b", "c"]), ("job in (1, 2)", ["a", "b"]),
+    ("job notin (1)", ["b", "c"]), ("kind", ["a"]), ("!kind", ["b", "c"]), ("job,!kind", ["b"]), ("", ["a", "b", "c"]),
+])
+def test_labels_select(three: client.CoreV1Api, selector: str, found: list[str]) -> None:
+    assert names(three.list_namespaced_pod(NS, label_selector=selector)) == found
+
+
+@pytest.mark.parametrize(("selector", "found"), [
+    ("metadata.name=a", ["a"]), ("metadata.name!=a,status.phase=Pending", ["b", "c"]), ("spec.nodeName=x", []),
+    ("status.phase!=Pending", []),
+])
+def test_fields_select(three: client.CoreV1Api, selector: str, found: list[str]) -> None:
+    assert names(three.list_pod_for_all_namespaces(field_selector=selector)) == found
+
+
+def test_a_selector_that_is_none_is_400(three: client.CoreV1Api) -> None:
+    assert refusal(three.list_namespaced_pod, NS, label_selector="a b")["code"] == 400
+    assert refusal(three.list_namespaced_pod, NS, field_selector="spec.image=x")["code"] == 400
+
+
+def test_pages_are_of_one_moment_until_their_token_expires(cluster: Cluster, three: client.CoreV1Api) -> None:
+    first = three.list_namespaced_pod(NS, limit=2)
+    three.create_namespaced_pod(NS, gated("d"))
+    second = three.list_namespaced_pod(NS, limit=2, _continue=first.metadata._continue)
+    cluster.server.faults.forget()
+
+    body = refusal(three.list_namespaced_pod, NS, limit=2, _continue=first.metadata._continue)
+
+    assert (names(first), names(second)) == (["a", "b"], ["c"])
+    assert first.metadata.remaining_item_count == 1
+    assert second.metadata.resource_version == first.metadata.resource_version
+    assert second.metadata._continue is None
+    assert (body["code"], body["reason"]) == (410, "Expired")
+
+
+@pytest.mark.parametrize(("media_type", "patch"), [
+    ("application/merge-patch+json", {"metadata": {"labels": {"job": "9", "kind": None}}}),
+    ("application/strategic-merge-patch+json", {"metadata": {"labels": {"job": "9", "kind": None}}}),
+    ("application/json-patch+json", [{"op": "test", "path": "/metadata/labels/job", "value": "1"},
+                                     {"op": "replace", "path": "/metadata/labels/job", "value": "9"},
+                                     {"op": "remove", "path": "/metadata/labels/kind"}]),
+])
+def test_labels_are_patched_three_ways(three: client.CoreV1Api, media_type: str, patch: Any) -> None:
+    patched = three.patch_namespaced_pod("a", NS, patch, _content_type=media_type)
+
+    assert patched.metadata.labels == {"job": "9"}
+
+
+def test_a_patch_of_nothing_makes_no_revision(three: client.CoreV1Api) -> None:
+    before = three.read_namespaced_pod("a", NS)
+
+    after = three.patch_namespaced_pod("a", NS, {"metadata": {"labels": {"job": "1"}}})
+
+    assert after.metadata.resource_version == before.metadata.resource_version
+
+
+def test_a_patch_may_say_which_pod_it_means(three: client.CoreV1Api) -> None:
+    pod = three.read_namespaced_pod("a", NS)
+    good = {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}
+
+    other = refusal(three.patch_namespaced_pod, "a", NS, {"metadata": {"uid": "x", "labels": {"x": "y"}}})
+    three.patch_namespaced_pod("a", NS, {"metadata": {**good, "labels": {"x": "y"}}})
+    stale = refusal(three.patch_namespaced_pod, "a", NS, {"metadata": {**good, "labels": {"x": "z"}}})
+
+    assert (other["code"], other["reason"], stale["code"]) == (409, "Conflict", 409)
+    assert "the object has been modified; please apply your changes to the latest version" in stale["message"]
+
+
+def test_a_strategic_patch_adds_to_finalizers_and_a_merge_patch_replaces_them(api: client.CoreV1Api) -> None:
+    api.create_namespaced_pod(NS, gated("a", metadata={"finalizers": ["simyard.io/a"]}))
+    patch = {"metadata": {"finalizers": ["simyard.io/b"]}}
+
+    added = api.patch_namespaced_pod("a", NS, patch)
+    kept = api.patch_namespaced_pod("a", NS, {"metadata": {"finalizers": []}})
+    replaced = api.patch_namespaced_pod("a", NS, patch, _content_type="application/merge-patch+json")
+
+    assert added.metadata.finalizers == kept.metadata.finalizers == ["simyard.io/a", "simyard.io/b"]
+    assert replaced.metadata.finalizers == ["simyard.io/b"]
+
+
+def test_a_spec_is_not_patched_nor_a_status_but_by_its_own_path(three: client.CoreV1Api) -> None:
+    body = refusal(three.patch_namespaced_pod, "a", NS, {"spec": {"restartPolicy": "Always"}})
+    ignored = three.patch_namespaced_pod("a", NS, {"status": {"phase": "Failed"}})
+    written = three.patch_namespaced_pod_status("a", NS, {"status": {"phase": "Failed"}})
+
+    assert body["code"] == 422
+    assert "pod updates may not change fields other than" in body["message"]
+    assert (ignored.status.phase, written.status.phase) == ("Pending", "Failed")
+
+
+def test_a_json_patch_that_fails_its_test_changes_nothing(three: client.CoreV1Api) -> None:
+    body = refusal(three.patch_namespaced_pod, "a", NS, [
+        {"op": "remove", "path": "/metadata/labels/kind"},
+        {"op": "test", "path": "/metadata/labels/job", "value": "2"}])
+
+    assert body["code"] == 422
+    assert three.read_namespaced_pod("a", NS).metadata.labels["kind"] == "instance"
+
+
+def test_a_pod_that_no_node_has_goes_at_once(cluster: Cluster, three: client.CoreV1Api) -> None:
+    three.delete_namespaced_pod("a", NS)
+
+    assert cluster.pod("a") is None
+
+
+def test_a_deletion_may_say_which_pod_it_means(cluster: Cluster, three: client.CoreV1Api) -> None:
+    body = refusal(three.delete_namespaced_pod, "a", NS,
+                   body=client.V1DeleteOptions(preconditions=client.V1Preconditions(uid="another")))
+
+    assert (body["code"], body["reason"]) == (409, "Conflict")
+    assert "the UID in the precondition (another) does not match the UID in record" in body["message"]
+    uid = cluster.pod("a")["metadata"]["uid"]  # type: ignore[index]
+    three.delete_namespaced_pod("a", NS, body={"preconditions": {"uid": uid}})
+    assert cluster.pod("a") is None
+
+
+def test_finalizers_hold_an_object_and_none_can_be_added_then(cluster: Cluster, api: client.CoreV1Api) -> None:
+    api.create_namespaced_pod(NS, gated("a", metadata={"finalizers": ["simyard.io/a"]}))
+
+    held = api.delete_namespaced_pod("a", NS)
+    body = refusal(api.patch_namespaced_pod, "a", NS, {"metadata": {"finalizers": ["simyard.io/b"]}})
+    api.patch_namespaced_pod("a", NS, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["simyard.io/a"]}})
+
+    assert held.metadata.deletion_timestamp
+    assert "no new finalizers can be added if the object is being deleted" in body["message"]
+    assert cluster.pod("a") is None
+
+
+def test_a_token_is_asked_for(tmp_path: Any) -> None:
+    with Cluster(tmp_path, token="secret") as cluster:
+        with config.new_client_from_config(str(cluster.kubeconfig)) as connection:
+            assert names(client.CoreV1Api(connection).list_namespaced_pod(NS)) == []
+        answer = urllib3.request("GET", f"{cluster.url}/api/v1/pods", headers={"Authorization": "Bearer other"})
+
+    assert answer.status == 401
+    assert answer.json()["message"] == "Unauthorized"
+
+
+def test_who_has_no_right_is_told_which_one(cluster: Cluster, three: client.CoreV1Api) -> None:
+    cluster.server.allowed = {("get", "pods")}
+
+    listing = refusal(three.list_namespaced_pod, NS)
+    log = refusal(three.read_namespaced_pod_log, "a", NS)
+
+    assert three.read_namespaced_pod("a", NS).metadata.name == "a"
+    assert listing["message"] == (
+        'pods is forbidden: User "system:serviceaccount:robot:simyard" cannot list resource "pods" in API group "" in '
+        'the namespace "robot-sims"')
+    assert log["message"].startswith('pods "a" is forbidden: ')
+    assert 'cannot get resource "pods/log"' in log["message"]
+
+
+def test_calls_are_kept_in_the_words_of_rbac(cluster: Cluster, api: client.CoreV1Api) -> None:
+    api.create_namespaced_pod(NS, gated("a"))
+    api.patch_namespaced_pod_status("a", NS, {})
+    next(watching(api, ""))
     api.delete_namespaced_pod("a", NS)
 
-    events = list(watch.Watch().stream(api.list_namespaced_pod, NS, timeout_seconds=1,
-                                       resource_version=listed.metadata.resource_version))
-
-    seen = [(event["type"], event["object"].metadata.name) for event in events]
-    assert seen[0] == ("ADDED", "a")
-    assert seen[-1] == ("DELETED", "a")
-    assert {name for _, name in seen} == {"a"}
+    assert [tuple(call) for call in cluster.server.calls] == [
+        ("create", "pods", "", NS, ""), ("patch", "pods", "status", NS, "a"), ("watch", "pods", "", NS, ""),
+        ("delete", "pods", "", NS, "a")]
+    assert cluster.server.rules == {("create", "pods"), ("patch", "pods/status"), ("watch", "pods"), ("delete", "pods")}
+    assert cluster.server.count("create") == 1

@@ -33,7 +33,8 @@ class Name:
 
 @dataclass(frozen=True)
 class Run:
-    """What start() needs to know of an attempt. `token` lets its recorder speak for it, and for nothing else."""
+    """What start() needs to know of an attempt. `token` lets its recorder speak for it, and for nothing else.
+    `simulation` is None where it is a job by itself."""
 
     name: Name
     kind: str
@@ -41,6 +42,7 @@ class Run:
     parameters: dict[str, Any]
     seed: int
     token: str
+    simulation: UUID | None = None
 
 
 class Seen(StrEnum):
@@ -67,10 +69,11 @@ class Observation:
 
     seen: Seen
     exit_code: int | None = None
-    reason: Reason | None = None  # a limit that ended it
+    reason: Reason | None = None  # what ended it, or what keeps it from starting
     message: str | None = None
     recorder: Recorder = Recorder.DEAD
     never_started: bool = False  # it waited for its go, which never came
+    may_appear: float = 0  # seconds from its gate on in which it may still appear, though it is absent now
     progress_age: float | None = None  # seconds since its last line of progress, by the clock of its machine
 
 

@@ -1,0 +1,1 @@
+"""The runtime of a cluster: an attempt is one bare pod."""
