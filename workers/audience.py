@@ -177,16 +177,16 @@ class Streams:
 class Foxglove(ServerListener):
     """A Foxglove WebSocket server with playback control; the messages go out as they were recorded."""
 
-    def __init__(self, index: Index, deck: Deck, latched: Latched, name: str) -> None:
+    def __init__(self, index: Index, deck: Deck, latched: Latched, host: str = "127.0.0.1") -> None:
         self._deck, self._latched = deck, latched
         self._context = Context()
         self._channels = {place: _channel(index, topic, self._context) for place, topic in enumerate(index.topics)}
         self._subscribed: dict[int, int] = {}
         self._server = foxglove.start_server(
-            name=name, host="127.0.0.1", port=0, capabilities=[Capability.Time], server_listener=self,
+            name="Simyard", host=host, port=0, capabilities=[Capability.Time], server_listener=self,
             supported_encodings=["cdr", "ros1", "json"], context=self._context,
             playback_time_range=(max(0, deck.start_ns), max(0, deck.end_ns)))
-        self.url = f"ws://127.0.0.1:{self._server.port}"
+        self.url = f"ws://{host}:{self._server.port}"
         self._told_time = 0.0
 
     def __len__(self) -> int:

@@ -11,6 +11,8 @@ from shared.domain.specs import Program
 from shared.domain.states import SUCCESS, Reason, State
 from workers.runtimes.base import Observation, Seen
 
+# Seconds after which what keeps a program from starting is held to be final; the rest may pass, up to the start limit.
+PATIENCE = {Reason.IMAGE_PULL: 120.0, Reason.RUNTIME_ERROR: 120.0}
 SIGNAL_BASE = 128  # a shell reports a program killed by signal n as 128 + n
 
 
@@ -22,12 +24,17 @@ class Job:
     attempt: int
     state: State
     program: Program
-    gate_passed: bool
+    gate_passed_at: datetime | None
     now: datetime
     state_since: datetime
     due_at: datetime | None
     started_at: datetime | None
     progress_at: datetime | None
+
+    @property
+    def gate_passed(self) -> bool:
+        """Whether its attempt may have been started."""
+        return self.gate_passed_at is not None
 
     @property
     def overdue(self) -> bool:
@@ -57,6 +64,8 @@ Decision = Move | Ring | None
 
 def _launch_again(job: Job, seen: Observation) -> Decision:
     if job.gate_passed:
+        if not job.lasts(seen.may_appear, job.gate_passed_at):
+            return None
         if seen.never_started:  # whoever passed the gate died before saying go: nothing ran, so nothing is counted
             return job.move(State.QUEUED, counted=False)
         return _vanished(job, seen)
@@ -69,7 +78,10 @@ def _launch_again(job: Job, seen: Observation) -> Decision:
 def _still_starting(job: Job, seen: Observation) -> Decision:
     limit = job.program.limits.start_seconds
     if job.gate_passed and job.lasts(limit):
-        return job.move(State.STOPPING, Reason.START_TIMEOUT, f"it did not start within {limit:g} s")
+        return job.move(State.STOPPING, seen.reason or Reason.START_TIMEOUT,
+                        "; ".join(filter(None, [f"it did not start within {limit:g} s", seen.message])))
+    if job.gate_passed and seen.reason in PATIENCE and job.lasts(PATIENCE[seen.reason], job.gate_passed_at):
+        return job.move(State.STOPPING, seen.reason, seen.message)
     return None
 
 

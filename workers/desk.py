@@ -1,5 +1,5 @@
 """Where a player takes orders from web: GET /stand, GET /frames, POST /control, over HTTP on a free port of this
-machine, all with the player's own token."""
+machine or pod, all with the player's own token."""
 
 import hmac
 import json
@@ -19,11 +19,11 @@ class Desk(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, deck: Deck, streams: Streams, foxglove: Foxglove) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, deck: Deck, streams: Streams, foxglove: Foxglove, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), _Handler)
         self.deck, self.streams, self.foxglove = deck, streams, foxglove
         self.token = secrets.token_urlsafe(32)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"http://{host}:{self.server_port}"
         self.stopped = threading.Event()
         threading.Thread(target=self.serve_forever, name="desk", daemon=True).start()
 

@@ -1,5 +1,6 @@
-"""The program of an ingest job: `python -m workers.ingester`, started by the runtime in the attempt's folder. Fetches
-what was uploaded, holds it against what was announced, has it examined, and leaves what it found to the recorder."""
+"""The program of an ingest job: `python -m workers.ingester [GRANT]`, started by the runtime in the attempt's folder.
+Fetches what was uploaded, holds it against what was announced, has it examined, and leaves what it found to the
+recorder."""
 
 import json
 import shutil
@@ -11,7 +12,7 @@ from typing import Any
 from workers.bags.cage import ExaminationFailed
 from workers.examination import examined
 from workers.fetching import Unsound, fetch
-from workers.uplink import Uplink
+from workers.uplink import Uplink, grant_of
 
 LEAVE_FREE = 64 << 20  # bytes
 FOUND = "ingested.json"  # in the control folder, where the recorder looks for it
@@ -69,7 +70,7 @@ def _fresh_url(uplink: Uplink, name: str) -> str:
 def main() -> None:
     """Exit code 0 when something was found out, whatever it is; 1 when the machine or we failed."""
     attempt = Path.cwd()
-    uplink = Uplink(json.loads((attempt / ".simyard" / "grant.json").read_text()))
+    uplink = Uplink(grant_of(attempt / ".simyard", *sys.argv[1:2]))
     try:
         found = ingest(attempt, uplink, uplink.inputs()["files"])
     except (ExaminationFailed, OSError) as error:

@@ -1,4 +1,4 @@
-"""Brings a simulator the bundles that it asked for: `python -m workers.inputs CONTROL`, run by the shim before the
+"""Brings a simulator the bundles that it asked for: `python -m workers.inputs CONTROL [GRANT]`, run before the
 program. Each lies in a folder of its own below SIMYARD_INPUTS, named by the bundle's id, for reading only."""
 
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.fetching import Unsound, fetch
-from workers.uplink import Over, Refused, Uplink
+from workers.uplink import Over, Refused, Uplink, grant_of
 
 LIMIT_BYTES = 1023
 LEAVE_FREE = 256 << 20  # bytes
@@ -36,23 +36,25 @@ def _fresh_url(uplink: Uplink, bundle: str, name: str) -> str:
     return next(str(file["url"]) for file in found["files"] if file["name"] == name)
 
 
-def main(control: Path) -> None:
-    """Exit code 0 when all is there; else, however it ended, the attempt's limit file says why the program was not
-    started."""
+def main(control: Path, grant: str | None = None) -> None:
+    """Exit code 0 when all is there; else, however it ended, the attempt's limit file and its last word say why the
+    program was not started."""
+    control.mkdir(parents=True, exist_ok=True)
+    (control.parent / "inputs").mkdir(exist_ok=True)
     _say(control, "its inputs were not brought")
     try:
-        bring(control.parent / "inputs", Uplink(json.loads((control / "grant.json").read_text())))
+        bring(control.parent / "inputs", Uplink(grant_of(control, grant)))
     except (Unsound, Refused, Over, OSError) as error:
         _say(control, f"its inputs could not be fetched: {error}"[:400])
-        sys.exit(1)
+        sys.exit(str(error))
     _say(control, None)
 
 
 def _say(control: Path, message: str | None) -> None:
     said = "" if message is None else json.dumps({"reason": "runtime_error", "message": message})
-    with (control / "limit").open("r+") as file:  # written in place: there may be no room for more
+    with (control / "limit").open("r+" if (control / "limit").exists() else "w") as file:  # there may be no room for more
         file.write(said.ljust(LIMIT_BYTES))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:3])

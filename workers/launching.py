@@ -6,11 +6,13 @@ import secrets
 import sys
 from uuid import UUID
 
+from shared.domain.errors import InvalidSpec, Refused
+from shared.domain.moves import Move
 from shared.domain.specs import Program
-from shared.domain.states import Kind, State
+from shared.domain.states import Kind, Reason, State
 from shared.persistence.queries import JobRow, job_by_id
 from workers.doors import Doors
-from workers.runtimes.base import Name, Run
+from workers.runtimes.base import Launch, Name, Run
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +32,21 @@ def launch(doors: Doors, job: UUID) -> None:
     try:
         if doors.connections.lifecycle.pass_gate(
                 job, row.attempt, host=doors.runtime.host, boot=doors.runtime.boot, token_hash=hash_of(run.token)):
-            ready.go()
+            _go(doors, row, ready)
         else:
             log.info("the gate of %s is closed", run.name)
     finally:
         ready.abandon()
+
+
+def _go(doors: Doors, row: JobRow, ready: Launch) -> None:
+    """Let it run; what its runtime will not have ends at once, in the runtime's words."""
+    try:
+        ready.go()
+    except Refused as refusal:
+        reason = Reason.INVALID_SPEC if isinstance(refusal, InvalidSpec) else Reason.RUNTIME_ERROR
+        doors.connections.lifecycle.transition_many(
+            [Move(row.id, row.attempt, State.STARTING, State.COLLECTING, reason, refusal.detail)], actor="worker")
 
 
 def run_of(row: JobRow) -> Run:
@@ -42,7 +54,8 @@ def run_of(row: JobRow) -> Run:
     program = Program.model_validate(row.program)
     if row.kind in OURS:
         program = program.model_copy(update={"command": (sys.executable, "-P", "-m", OURS[row.kind])})
-    return Run(Name(row.id, row.attempt), row.kind, program, row.parameters, row.seed, secrets.token_urlsafe(32))
+    return Run(Name(row.id, row.attempt), row.kind, program, row.parameters, row.seed, secrets.token_urlsafe(32),
+               row.simulation)
 
 
 def hash_of(token: str) -> str:

@@ -1,4 +1,4 @@
-"""The program of a playback job: `python -m workers.player`, started by the runtime in the attempt's folder. Reads the
+"""The program of a playback job: `python -m workers.player [GRANT HOST]`, started by the runtime in the attempt's folder. Reads the
 bundle by its index, shows each message when its time has come, and takes orders from web on a port of its own.
 
 What comes too late is dropped and counted, never shown late. It ends when told to, or when nobody has looked for long.
@@ -30,7 +30,7 @@ from workers.bags.readable import readable
 from workers.deck import Deck
 from workers.desk import Desk
 from workers.ranges import Connections, HttpRanges, Source, SourceFailed
-from workers.uplink import Uplink
+from workers.uplink import Uplink, grant_of
 
 IDLE_SECONDS = 600.0
 LATE_SECONDS = 0.5  # of our time; what is later is not shown
@@ -222,8 +222,8 @@ def bounds(index: Index, wanted: Mapping[str, Any]) -> tuple[int, int]:
     return start, last if wanted["end_ns"] is None else min(last, wanted["end_ns"] - 1)
 
 
-def play(attempt: Path, uplink: Uplink, wanted: Mapping[str, Any]) -> int:
-    """Play until it is over; the exit code."""
+def play(attempt: Path, uplink: Uplink, wanted: Mapping[str, Any], host: str) -> int:
+    """Play until it is over, for who comes to this address; the exit code."""
     source = FreshRanges(uplink)
     scratch = attempt / "scratch"
     scratch.mkdir(exist_ok=True)
@@ -231,9 +231,9 @@ def play(attempt: Path, uplink: Uplink, wanted: Mapping[str, Any]) -> int:
                   end_ns=limits.INT64_MAX, latched=True) as (index, ranges):
         deck = Deck(*bounds(index, wanted), rate=wanted["rate"], loop=wanted["loop"])
         latched = Latched(index)
-        audience = Audience(Streams(Decoder(index).line, latched), Foxglove(index, deck, latched, "Simyard"))
+        audience = Audience(Streams(Decoder(index).line, latched), Foxglove(index, deck, latched, host))
         show = Show(index, ranges, wanted["topics"], deck, audience)
-        desk = Desk(deck, audience.streams, audience.foxglove)
+        desk = Desk(deck, audience.streams, audience.foxglove, host)
         signal.signal(signal.SIGINT, lambda *_: desk.stopped.set())
         uplink.tell_address({"url": desk.url, "token": desk.token, "websocket_url": audience.foxglove.url})
         showing = threading.Thread(target=show.run, name="show", daemon=True)
@@ -285,7 +285,8 @@ def main() -> None:
     confine()
     attempt = Path.cwd()
     wanted = json.loads((attempt / "parameters.json").read_text())
-    sys.exit(play(attempt, Uplink(json.loads((attempt / ".simyard" / "grant.json").read_text())), wanted))
+    grant, host = sys.argv[1:3] or (None, "127.0.0.1")
+    sys.exit(play(attempt, Uplink(grant_of(attempt / ".simyard", grant)), wanted, host))
 
 
 if __name__ == "__main__":

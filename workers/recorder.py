@@ -1,6 +1,7 @@
 """The program beside a simulator: `python -m workers.recorder CONTROL`. While the simulator runs it tells its progress
 and log and holds it to its memory and disk; after its end (stdin closes) it uploads what was recorded and says what it
-is. Started by the shim, or by salvage on what a dead recorder left. Imports little, for every attempt starts one.
+is. Started by the shim; by salvage on what a dead recorder left (`… salvage`); or as the sidecar of a pod, where it
+stays until it is told to end (`… pod GRANT`). Imports little, for every attempt starts one.
 """
 
 import codecs
@@ -10,6 +11,7 @@ import select
 import signal
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +20,13 @@ from typing import Any
 
 from workers.folders import open_folders
 from workers.runtimes import processes
-from workers.uplink import Failed, Over, Refused, Uplink
+from workers.uplink import Failed, Over, Refused, Uplink, grant_of
 
 LOOK_SECONDS = 0.2
 REPORT_SECONDS = 1.0
 LOG_WINDOW = 64 * 1024
 RESERVE_BYTES = 32 << 20  # what a file system keeps free so that statuses and bags can be finished
+POD_DISK_SHARE = 0.9
 LARGEST_FILE = 1 << 30
 MOST_FILES = 1000
 LARGEST_RESULT = 1 << 20
@@ -74,6 +77,54 @@ class Guard:
         with (self._control / "limit").open("r+") as file:  # written in place: there may be no room for more
             file.write(json.dumps({"reason": reason, "message": message}).ljust(LIMIT_BYTES))
         processes.kill(list(members))
+
+
+class PodGuard:
+    """Holds a pod's program to its disk alone: the kubelet would evict it past that, and nothing of it would be left."""
+
+    peak_bytes = 0
+
+    def __init__(self, control: Path, grant: dict[str, Any]) -> None:
+        self._control = control
+        self._disk = int((grant["disk_mb"] or 0) * (1 << 20) * POD_DISK_SHARE)
+        self._ended = False
+
+    def look(self) -> None:
+        """Have its first process end it, and say why, when nearly all is used."""
+        if self._disk and not self._ended and (held := _bytes_written(self._control.parent)) > self._disk:
+            self._ended = True
+            (self._control / "limit").write_text(json.dumps({
+                "reason": "disk_full", "message": f"it wrote {held >> 20} MiB of its {self._disk >> 20} MiB"}))
+            (self._control / "stop").write_text("kill\n")
+
+    def end_session(self) -> None:
+        """What it left behind ends with its container."""
+
+
+class Stdin:
+    """The end of the program beside us on one machine: stdin closes."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it came within this time."""
+        return bool(select.select([sys.stdin], [], [], seconds)[0])
+
+
+class Sidecar:
+    """The end of the program beside us in a pod: its first process leaves a status, or the kubelet tells us to end,
+    which it does once all programs have. Until then we stay: one that exits may not be started again."""
+
+    def __init__(self, control: Path) -> None:
+        self._status = control / "status"
+        self._told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: self._told.set())
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it came within this time."""
+        return self._told.wait(seconds) or self._status.exists()
+
+    def stay(self) -> None:
+        """Until we are told to end."""
+        self._told.wait()
 
 
 class Log:
@@ -180,11 +231,11 @@ def _object(text: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def watch(control: Path, uplink: Uplink, guard: Guard, log: Log) -> None:
-    """Stand by while the program runs: until stdin closes."""
+def watch(control: Path, uplink: Uplink, guard: Guard | PodGuard, log: Log, end: Stdin | Sidecar) -> None:
+    """Stand by while the program runs."""
     told: dict[str, Any] | None = None
     next_report = time.monotonic() + REPORT_SECONDS
-    while not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+    while not end.wait(LOOK_SECONDS):
         guard.look()
         if time.monotonic() < next_report:
             continue
@@ -207,7 +258,7 @@ def ingested(control: Path) -> dict[str, Any]:
         return {}
 
 
-def collect(control: Path, uplink: Uplink, guard: Guard, log: Log) -> dict[str, Any]:
+def collect(control: Path, uplink: Uplink, guard: Guard | PodGuard, log: Log) -> dict[str, Any]:
     """Upload what was recorded and the log; the facts of it all."""
     output, problems = control.parent / "output", list[str]()
     open_folders(output)
@@ -310,15 +361,12 @@ def tell(uplink: Uplink, facts: dict[str, Any]) -> None:
         uplink.put_facts(facts | {"result": {}, "progress": None, "problems": ["its verdict cannot be told"]})
 
 
-def main(control: Path, *, salvages: bool) -> None:
-    """Stand by, collect, tell; leave `recorded` behind when it was heard. When it salvages, the program is long gone
-    and its session's number may be somebody else's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the program
-    grant = json.loads((control / "grant.json").read_text())
-    uplink, guard, log = Uplink(grant), Guard(control, grant), Log(control / "log")
+def work(control: Path, uplink: Uplink, guard: Guard | PodGuard, end: Stdin | Sidecar | None) -> None:
+    """Stand by until the end (None: long past), collect, tell; leave `recorded` behind when it was heard."""
+    log = Log(control / "log")
     try:
-        if not salvages:
-            watch(control, uplink, guard, log)
+        if end is not None:
+            watch(control, uplink, guard, log, end)
             guard.end_session()
         tell(uplink, collect(control, uplink, guard, log))
         (control / "recorded").touch()
@@ -326,5 +374,20 @@ def main(control: Path, *, salvages: bool) -> None:
         print(f"nobody waits for this attempt any more: {over}", file=sys.stderr)
 
 
+def main(control: Path, mode: str = "beside", grant_file: str | None = None) -> None:
+    """When it salvages, the program is long gone and its session's number may be somebody else's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the program
+    grant = grant_of(control, grant_file)
+    uplink = Uplink(grant)
+    if mode == "pod":
+        sidecar = Sidecar(control)
+        os.umask(0o007)  # control belongs to the program's user too
+        control.mkdir(exist_ok=True)
+        work(control, uplink, PodGuard(control, grant), sidecar)
+        sidecar.stay()
+    else:
+        work(control, uplink, Guard(control, grant), Stdin() if mode == "beside" else None)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), salvages=sys.argv[2:] == ["salvage"])
+    main(Path(sys.argv[1]), *sys.argv[2:4])

@@ -106,6 +106,12 @@ class Uplink:
             raise Failed(f"where web is cannot be read: {error}") from error
 
 
+def grant_of(control: Path, place: str | None = None) -> dict[str, Any]:
+    """What this attempt's recorder may know: from the control folder, or from where only some can look."""
+    grant: dict[str, Any] = json.loads(Path(place or control / "grant.json").read_text())
+    return grant
+
+
 def insist(deed: Callable[[], T]) -> T:
     """Do it until it works, with pauses that double up to two seconds. Over and Refused end it."""
     pause = 0.05

@@ -213,7 +213,7 @@ def _try(part: Callable[[], object]) -> None:
 def job_of(row: JobRow) -> Job:
     """What decide() needs of a row."""
     return Job(row.id, row.attempt, State(row.state), Program.model_validate(row.program),
-               row.gate_passed_at is not None, row.now, row.state_since, row.due_at, row.attempt_started_at,
+               row.gate_passed_at, row.now, row.state_since, row.due_at, row.attempt_started_at,
                row.progress_at)
 
 

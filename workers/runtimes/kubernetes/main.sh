@@ -13,6 +13,7 @@ shift 3
 control=$attempt/.simyard
 mkdir -p "$control" "$attempt/output" "$attempt/inputs"
 cd "$attempt" || exit 126
+[ "$name" = main ] && [ -r "$SIMYARD_PARAMETERS" ] && cat "$SIMYARD_PARAMETERS" >parameters.json
 
 # The program, or its whole session where the image has setsid.
 strike() {
@@ -32,8 +33,10 @@ strike() {
     strike KILL
 ) &
 
+log=$name.log
+[ "$name" = main ] && log=log
 mkfifo "$control/$name.pipe"
-tee -a "$control/$name.log" <"$control/$name.pipe" &
+tee -a "$control/$log" <"$control/$name.pipe" &
 tee=$!
 # In the foreground: a background command of a shell ignores SIGINT, and so would the program.
 (
@@ -53,5 +56,7 @@ done
 # What it made for itself alone is the recorder's to read, which is another user of the same group.
 chmod -R g+rwX "$attempt/output" 2>/dev/null
 { echo "exit $code"; cat "$control/limit" 2>/dev/null; } >/dev/termination-log
-echo "$code" >"$control/$name.part" && mv "$control/$name.part" "$control/$name.status"
+status=$name.status
+[ "$name" = main ] && status=status
+echo "$code" >"$control/$name.part" && mv "$control/$name.part" "$control/$status"
 exit "$code"

@@ -86,9 +86,9 @@ def _cause(pod: Body, main: Body, *, failed: bool) -> tuple[Reason | None, str |
         return PHASE_REASONS[status["reason"]], _words(pod)
     if main.get("reason") in ("StartError", "ContainerCannotRun"):
         return Reason.CRASHED, f"it could not be executed: {main.get('message', '')}"[:500]
-    failed = _state(status.get("initContainerStatuses"), INPUTS).get("terminated", {})
-    if failed.get("exitCode"):
-        return Reason.RUNTIME_ERROR, f"its inputs were not brought: {failed.get('message', '')}"[:500]
+    inputs = _state(status.get("initContainerStatuses"), INPUTS).get("terminated", {})
+    if inputs.get("exitCode"):
+        return Reason.RUNTIME_ERROR, f"its inputs were not brought: {inputs.get('message', '')}"[:500]
     return None, None
 
 
@@ -115,7 +115,7 @@ def _recorder(status: Body, *, is_over: bool) -> Recorder:
 
 def _trouble(status: Body) -> tuple[Reason | None, str | None]:
     """What keeps it from starting."""
-    scheduled: Body = _condition(status, "PodScheduled")
+    scheduled = _condition(status, "PodScheduled")
     if scheduled.get("status") == "False":
         return Reason.UNSCHEDULABLE, scheduled.get("message")
     for each in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
