@@ -11,7 +11,6 @@ import select
 import signal
 import stat
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +79,7 @@ class Guard:
 
 
 class PodGuard:
-    """Holds a pod's program to its disk alone: the kubelet would evict it past that, and nothing of it would be left."""
+    """Holds a pod's program to its disk alone, for past that the kubelet evicts it and nothing of it is left."""
 
     peak_bytes = 0
 
@@ -114,17 +113,23 @@ class Sidecar:
     which it does once all programs have. Until then we stay: one that exits may not be started again."""
 
     def __init__(self, control: Path) -> None:
-        self._status = control / "status"
-        self._told = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: self._told.set())
+        self._status, self._leave = control / "status", control / "leave"
+        self._told = False
+        signal.signal(signal.SIGTERM, self._hear)
+
+    def _hear(self, *_: Any) -> None:
+        self._told = True
 
     def wait(self, seconds: float) -> bool:
-        """Whether it came within this time."""
-        return self._told.wait(seconds) or self._status.exists()
+        """Whether it came, looked at after this time or sooner."""
+        if not self._told:
+            time.sleep(seconds)
+        return self._told or self._status.exists()
 
     def stay(self) -> None:
         """Until we are told to end."""
-        self._told.wait()
+        while not self._told and not self._leave.exists():
+            time.sleep(LOOK_SECONDS)
 
 
 class Log:

@@ -8,7 +8,6 @@ is the end that counts. The program gets no credential of any kind.
 import hashlib
 import json
 import math
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,7 @@ INSTALLATION, JOB, ATTEMPT = "simyard.io/installation", "simyard.io/job", "simya
 QUARANTINE = "simyard.io/quarantine"
 PARAMETERS, GRANT, SPEC = "simyard.io/parameters", "simyard.io/grant", "simyard.io/spec"
 
+PYTHON = "python"  # of our own image
 ATTEMPT_FOLDER = "/simyard/attempt"
 CONTROL = f"{ATTEMPT_FOLDER}/.simyard"
 GRANT_FILE = "/simyard/grant/grant.json"
@@ -35,7 +35,9 @@ INSTANCE = "instance"
 STEPS_A_SECOND = 5  # in which main.sh counts its grace
 MARGIN_SECONDS = 60
 
-STOP_HOOK = f"umask 007; mkdir -p {CONTROL}; : >>{CONTROL}/stop"
+# Run by the kubelet before it tells the recorder to end, and as soon as the pod is to: the program's first process sees
+# `stop`. A recorder that had just begun may be deaf to SIGTERM, as first processes are, so there is `leave` as well.
+STOP_HOOK = f"umask 007; mkdir -p {CONTROL}; : >>{CONTROL}/stop; : >>{CONTROL}/leave"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _spec(run: Run, site: Site) -> Body:
 def _recorder(site: Site) -> Body:
     return {
         "name": RECORDER, "image": site.recorder_image, "restartPolicy": "Always",
-        "command": [sys.executable, "-P", "-m", "workers.recorder", CONTROL, "pod", GRANT_FILE],
+        "command": [PYTHON, "-P", "-m", "workers.recorder", CONTROL, "pod", GRANT_FILE],
         "env": [{"name": "LANG", "value": "C.UTF-8"}],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}},
         "securityContext": _confined(RECORDER_USER, writable_root=False),
@@ -122,7 +124,7 @@ def _recorder(site: Site) -> Body:
 def _inputs(site: Site) -> Body:
     return {
         "name": INPUTS, "image": site.recorder_image,
-        "command": [sys.executable, "-P", "-m", "workers.inputs", CONTROL, GRANT_FILE],
+        "command": [PYTHON, "-P", "-m", "workers.inputs", CONTROL, GRANT_FILE],
         "env": [{"name": "LANG", "value": "C.UTF-8"}],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": _confined(RECORDER_USER, writable_root=False),
@@ -133,8 +135,9 @@ def _inputs(site: Site) -> Body:
 def _main(run: Run, site: Site) -> Body:
     """The program; of our own programs, which are asked to work on what is not trusted, the one with a grant."""
     program, ours = run.program, run.kind != INSTANCE
-    main = Container.model_construct(name=MAIN, image=site.recorder_image if ours else program.image or "",
-                                     command=program.command, env=program.env, resources=program.resources)
+    main = Container.model_construct(
+        name=MAIN, image=site.recorder_image if ours else program.image or "", env=program.env,
+        command=(PYTHON, *program.command[1:]) if ours else program.command, resources=program.resources)
     container = _program(main, run)
     if ours:
         container["command"] += [GRANT_FILE, "$(SIMYARD_POD_IP)"]
