@@ -26,7 +26,7 @@ class FakeLaunch:
 class FakeRuntime:
     """Understands `/bin/sh -c "exit N"` and programs that run until they are signalled."""
 
-    host, boot = "fake", "fake"
+    host, boot, keeps = "fake", "fake", True
 
     def __init__(self) -> None:
         self.things: dict[Name, Observation] = {}

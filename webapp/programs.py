@@ -6,28 +6,47 @@ from fnmatch import fnmatchcase
 
 from shared.domain.errors import FieldError, InvalidSpec
 from shared.domain.specs import Limits, Program, Resources, SimulationSpec, TemplateSpec
-from shared.settings import WebSettings
+from shared.settings import WebSettings, patterns
+
+NETWORKS = ("none", "cluster", "internet")
 
 
 def make_program(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Program:
     """The template with the submission's overrides and every default stated. InvalidSpec naming what is too much."""
-    command = command_of(spec, template)
+    check_runnable(spec, template, settings)
     check_ceilings(spec, template, settings)
-    return Program(command=command, inputs=tuple(spec.inputs), env=template.env | spec.env,
+    return Program(command=template.command or (), image=image_of(spec, template, settings),
+                   containers=template.containers, inputs=tuple(spec.inputs), env=template.env | spec.env,
                    resources=_resources(template, settings), limits=_limits(spec, template, settings),
-                   stop=template.stop, record=template.record, retry=template.retry)
+                   stop=template.stop, record=template.record, retry=template.retry,
+                   node_selector=template.node_selector, tolerations=template.tolerations,
+                   pull_secret=template.pull_secret, writable_root=template.writable_root, network=template.network)
 
 
-def command_of(spec: SimulationSpec, template: TemplateSpec) -> tuple[str, ...]:
-    """The command that is to run. InvalidSpec when it is an image."""
-    if spec.image is not None or template.image is not None or template.command is None:
-        raise _cannot_run_image(spec)
-    return template.command
+def check_runnable(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> None:
+    """InvalidSpec when this deployment's runtime cannot run it: processes have a command, containers an image."""
+    if settings.runtime == "local":
+        if spec.image is not None or template.image is not None or template.command is None:
+            raise _cannot_run_image(spec)
+    elif image_of(spec, template, settings) is None:
+        raise InvalidSpec("this template states no image", code="runtime_needs_image",
+                          errors=[FieldError("template", "states no image, and this deployment runs containers")],
+                          remedy="state an image, or ask the operator for COMMAND_IMAGE")
+
+
+def image_of(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> str | None:
+    """The image of the main container; what only has a command runs in the operator's, if there is one."""
+    if settings.runtime == "local":
+        return None
+    return spec.image or template.image or settings.command_image
 
 
 def check_ceilings(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> None:
     """InvalidSpec naming what is too much."""
-    if errors := list(_too_much(_limits(spec, template, settings), _resources(template, settings), settings)):
+    errors = list(_too_much(_limits(spec, template, settings), _resources(template, settings), settings))
+    if spec.image is not None and not _is_allowed(spec.image, settings):
+        errors.append(FieldError("image", f"{spec.image} is not among the images of ALLOWED_IMAGES"))
+    if errors or (errors := list(_outside(template, settings))):
         raise _over(errors)
 
 
@@ -38,11 +57,30 @@ def check_template(template: TemplateSpec, settings: WebSettings) -> None:
                                           for place, each in enumerate(template.containers)}
     errors += [FieldError(field, f"{image} is not among the images of ALLOWED_IMAGES")
                for field, image in images.items() if image is not None and not _is_allowed(image, settings)]
+    errors += _outside(template, settings)
     for place, container in enumerate(template.containers):
         errors += [FieldError(f"containers.{place}.{each.field}", each.message)
                    for each in _too_much(Limits(), container.resources, settings)]
     if errors:
         raise _over(errors)
+
+
+def _outside(template: TemplateSpec, settings: WebSettings) -> Iterator[FieldError]:
+    """What of a cluster it asks for and may not have."""
+    if NETWORKS.index(template.network) > NETWORKS.index(settings.allowed_network):
+        most = settings.allowed_network
+        yield FieldError("network", f"{template.network} is more than the {most} of ALLOWED_NETWORK")
+    if template.writable_root and not settings.allow_writable_root:
+        yield FieldError("writable_root", "is not allowed by ALLOW_WRITABLE_ROOT")
+    if template.pull_secret is not None and template.pull_secret not in patterns(settings.allowed_pull_secrets):
+        yield FieldError("pull_secret", f"{template.pull_secret} is not among ALLOWED_PULL_SECRETS")
+    for key, value in template.node_selector.items():
+        if not any(fnmatchcase(f"{key}={value}", each) for each in patterns(settings.allowed_node_labels)):
+            yield FieldError(f"node_selector.{key}", f"{key}={value} is not among ALLOWED_NODE_LABELS")
+    for place, toleration in enumerate(template.tolerations):
+        key = str(toleration.get("key", ""))
+        if not any(fnmatchcase(key, each) for each in patterns(settings.allowed_tolerations)):
+            yield FieldError(f"tolerations.{place}.key", f"{key or 'every key'} is not among ALLOWED_TOLERATIONS")
 
 
 def _is_allowed(image: str, settings: WebSettings) -> bool:

@@ -18,7 +18,7 @@ from webapp.idempotency import Answer, Key
 from webapp.parameters.schema import compiled
 from webapp.parameters.sweeps import SEEDS, Sets, TooMuch, check_sets, expand
 from webapp.parts import Parts
-from webapp.programs import check_ceilings, command_of, make_program
+from webapp.programs import check_ceilings, check_runnable, make_program
 from webapp.queries import bundles
 from webapp.queries.simulations import PRIORITIES
 from webapp.templates import Template
@@ -109,8 +109,8 @@ def _find_template(parts: Parts, made: Draft) -> None:
     made.template = parts.templates.find(made.spec.template)
 
 
-def _check_program(_parts: Parts, made: Draft) -> None:
-    command_of(made.spec, made.template.spec)
+def _check_program(parts: Parts, made: Draft) -> None:
+    check_runnable(made.spec, made.template.spec, parts.settings)
 
 
 def _check_ceilings(parts: Parts, made: Draft) -> None:

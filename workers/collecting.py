@@ -64,7 +64,7 @@ def _salvage(doors: Doors, row: JobRow) -> None:
 def _end_without_facts(doors: Doors, row: JobRow, message: str) -> None:
     outcome = Reason.UPLOAD_FAILED if row.outcome == SUCCESS else row.outcome
     text = message if row.message is None else f"{row.message}; {message}"
-    kept = row.kind == Kind.INSTANCE  # of the others nothing lies here that is nowhere else
+    kept = doors.runtime.keeps and row.kind == Kind.INSTANCE  # of the others nothing is here that is nowhere else
     doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text, kept=kept))
 
 
@@ -89,7 +89,7 @@ def _register(doors: Doors, row: JobRow) -> None:
         _end_without_facts(doors, row, "what its recorder said could not be understood")
         return
     end = _end_of_ingest(doors, row, facts) if row.kind == Kind.INGEST else \
-        _end(row, facts, _Verified.of(doors, row, facts))
+        _end(row, facts, _Verified.of(doors, row, facts), keeps=doors.runtime.keeps)
     doors.connections.lifecycle.finish(end)
 
 
@@ -168,10 +168,10 @@ def _attempt_columns(row: JobRow, facts: Facts) -> dict[str, object]:
     }
 
 
-def _end(row: JobRow, facts: Facts, verified: _Verified) -> End:
+def _end(row: JobRow, facts: Facts, verified: _Verified, *, keeps: bool) -> End:
     """The outcome stands, but for a success that left no recording, or one that did not arrive."""
     end = End(row.id, row.attempt, row.outcome, row.message, facts.result.passed, dict(facts.result.metrics),
-              facts.progress, verified.bundles, _attempt_columns(row, facts), kept=bool(verified.missing))
+              facts.progress, verified.bundles, _attempt_columns(row, facts), kept=keeps and bool(verified.missing))
     notes = [*facts.problems, *(f"{path} did not arrive in object storage" for path in verified.missing)]
     if row.outcome == SUCCESS and verified.missing:
         end = replace(end, outcome=Reason.UPLOAD_FAILED)

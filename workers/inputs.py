@@ -52,7 +52,8 @@ def main(control: Path, grant: str | None = None) -> None:
 
 def _say(control: Path, message: str | None) -> None:
     said = "" if message is None else json.dumps({"reason": "runtime_error", "message": message})
-    with (control / "limit").open("r+" if (control / "limit").exists() else "w") as file:  # there may be no room for more
+    limit = control / "limit"  # where it is there, it is written in place: there may be no room for more
+    with limit.open("r+" if limit.exists() else "w") as file:
         file.write(said.ljust(LIMIT_BYTES))
 
 

@@ -1,5 +1,6 @@
 """The program of a playback job: `python -m workers.player [GRANT HOST]`, started by the runtime in the attempt's
-folder. Reads the bundle by its index, shows each message when its time has come, and takes orders from web on a port of its own.
+folder. Reads the bundle by its index, shows each message when its time has come, and takes orders from web on a port of
+its own.
 
 What comes too late is dropped and counted, never shown late. It ends when told to, or when nobody has looked for long.
 """

@@ -1,5 +1,4 @@
-"""What every runtime promises: one suite over the fake, the local one, and that of a cluster: of one in this process, or
-of the one that SIMYARD_TEST_KUBECONFIG names."""
+"""What every runtime promises: one suite over the fake, the local one, and that of a cluster."""
 
 import signal
 from collections.abc import Iterator
@@ -25,7 +24,8 @@ def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]
         yield FakeRuntime()
         return
     if request.param == "kubernetes":
-        with FakeWeb() as web, Cluster(tmp_path, images={"sim:1": Image(), "worker:1": Image()}, delays=Delays(second=0.05)) as cluster:
+        images = {"sim:1": Image(), "worker:1": Image()}
+        with FakeWeb() as web, Cluster(tmp_path, images=images, delays=Delays(second=0.05)) as cluster:
             site = Site("test", "robot-sims", "worker:1", web.url)
             yield KubernetesRuntime(site, Api("robot-sims", cluster.kubeconfig))
         return

@@ -16,12 +16,13 @@ from workers.runtimes.base import Observation, Recorder, Seen
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ID = UUID(int=7)
 PROGRAM = Program(command=("x",), limits=Limits(start_seconds=10, run_seconds=20, stall_seconds=8))
+PATIENT = Program(command=("x",), limits=Limits(start_seconds=900))
 
 
 def job(state: State, *, age: float = 1, overdue: bool = False, **fields: Any) -> Job:
     since = NOW - timedelta(seconds=age)
     due = NOW - timedelta(seconds=1) if overdue else NOW + timedelta(seconds=1)
-    return replace(Job(ID, 3, state, PROGRAM, True, NOW, since, due, None, None), **fields)
+    return replace(Job(ID, 3, state, PROGRAM, since, NOW, since, due, None, None), **fields)
 
 
 def end(code: int = 0, **fields: Any) -> Observation:
@@ -31,16 +32,27 @@ def end(code: int = 0, **fields: Any) -> Observation:
 SEEN = {kind: Observation(kind) for kind in Seen}
 CASES: list[tuple[str, Job, Observation, str | None]] = [
     ("starting, not to be seen", job(State.STARTING, overdue=True), SEEN[Seen.UNKNOWN], None),
-    ("not launched yet", job(State.STARTING, gate_passed=False), SEEN[Seen.ABSENT], None),
-    ("launch lost", job(State.STARTING, gate_passed=False, overdue=True), SEEN[Seen.ABSENT], "ring STARTING"),
-    ("launch impossible", job(State.STARTING, gate_passed=False, age=11), SEEN[Seen.ABSENT], "FAILED start_timeout"),
-    ("launcher died before the gate", job(State.STARTING, gate_passed=False, overdue=True),
+    ("not launched yet", job(State.STARTING, gate_passed_at=None), SEEN[Seen.ABSENT], None),
+    ("launch lost", job(State.STARTING, gate_passed_at=None, overdue=True), SEEN[Seen.ABSENT], "ring STARTING"),
+    ("launch impossible", job(State.STARTING, gate_passed_at=None, age=11), SEEN[Seen.ABSENT], "FAILED start_timeout"),
+    ("launcher died before the gate", job(State.STARTING, gate_passed_at=None, overdue=True),
      Observation(Seen.ABSENT, never_started=True), "ring STARTING"),
     ("launcher died behind the gate", job(State.STARTING), Observation(Seen.ABSENT, never_started=True), "QUEUED None"),
+    ("may still appear", job(State.STARTING), Observation(Seen.ABSENT, never_started=True, may_appear=30), None),
+    ("will not appear any more", job(State.STARTING, age=31),
+     Observation(Seen.ABSENT, never_started=True, may_appear=30), "QUEUED None"),
+    ("an image that cannot be had", job(State.STARTING, age=121, program=PATIENT),
+     Observation(Seen.STARTING, reason=Reason.IMAGE_PULL), "STOPPING image_pull"),
+    ("an image that may still be had", job(State.STARTING, age=119, program=PATIENT),
+     Observation(Seen.STARTING, reason=Reason.IMAGE_PULL), None),
+    ("no node has room", job(State.STARTING, age=121, program=PATIENT),
+     Observation(Seen.STARTING, reason=Reason.UNSCHEDULABLE), None),
+    ("no node had room for too long", job(State.STARTING, age=11),
+     Observation(Seen.STARTING, reason=Reason.UNSCHEDULABLE), "STOPPING unschedulable"),
     ("gone at once", job(State.STARTING), SEEN[Seen.ABSENT], "COLLECTING vanished"),
     ("starting", job(State.STARTING), SEEN[Seen.STARTING], None),
     ("starting for too long", job(State.STARTING, age=11), SEEN[Seen.STARTING], "STOPPING start_timeout"),
-    ("waiting for its gate for long", job(State.STARTING, age=11, gate_passed=False), SEEN[Seen.STARTING], None),
+    ("waiting for its gate for long", job(State.STARTING, age=11, gate_passed_at=None), SEEN[Seen.STARTING], None),
     ("started", job(State.STARTING), SEEN[Seen.RUNNING], "RUNNING None"),
     ("started and ended", job(State.STARTING), end(), "COLLECTING success"),
     ("crashed at once", job(State.STARTING), end(3), "COLLECTING crashed"),

@@ -88,10 +88,12 @@ class Launch(Protocol):
 
 
 class Runtime(Protocol):
-    """Starts, stops and observes the programs of one place. Raises Unavailable when the place does not answer."""
+    """Starts, stops and observes the programs of one place. Raises Unavailable when the place does not answer. `keeps`:
+    whether what an attempt wrote outlives its end, and can be salvaged."""
 
     host: str
     boot: str
+    keeps: bool
 
     def start(self, run: Run) -> Launch | None:
         """Make the attempt ready behind its gate; None when it is there already, waiting, running or ended."""

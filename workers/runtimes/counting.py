@@ -10,7 +10,7 @@ CALLS = ("start", "observe", "stop", "kill", "salvage", "remove", "quarantine", 
 
 class _Counting:
     def __init__(self, runtime: Runtime, failed: Callable[[str], None]) -> None:
-        self.host, self.boot = runtime.host, runtime.boot
+        self.host, self.boot, self.keeps = runtime.host, runtime.boot, runtime.keeps
         self._failed = failed
         for call in CALLS:
             setattr(self, call, self._counted(call, getattr(runtime, call)))

@@ -64,6 +64,8 @@ class LocalRuntime:
     """Attempts below `base`/attempts. `recorder_address`: where recorders find web, {"url"} or {"endpoints": path};
     `environment`: what programs get besides their own variables."""
 
+    keeps = True
+
     def __init__(self, base: Path, recorder_address: dict[str, str], environment: Mapping[str, str]) -> None:
         try:
             self.host = _identity(base / "host")

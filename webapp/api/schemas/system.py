@@ -13,7 +13,7 @@ class System(Output):
     version: str = Field(examples=["0.1.0"])
     """Of this software."""
     schema_: str = Field(alias="schema", description="revision of the tables", examples=["0003"])
-    runtime: Literal["local"]
+    runtime: Literal["local", "kubernetes"]
     """Where programs run."""
     paused: bool
     """Whether an admin has paused admission."""

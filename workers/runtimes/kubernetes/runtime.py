@@ -77,6 +77,7 @@ class KubernetesRuntime:
     """Attempts as pods of one namespace."""
 
     boot = ""
+    keeps = False
 
     def __init__(self, site: Site, cluster: Cluster) -> None:
         self.host = f"kubernetes/{site.namespace}"

@@ -1,0 +1,216 @@
+"""The runtime on a cluster whose API server and nodes fail on order."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from shared.domain.errors import Conflict, InvalidSpec, Unavailable
+from shared.domain.specs import Limits, Program, Resources, Stop
+from shared.domain.states import Reason
+from tests.cluster import Cluster
+from tests.fakes import FakeWeb
+from tests.waiting import until
+from workers.runtimes.base import Name, Recorder, Run, Seen
+from workers.runtimes.kubernetes import runtime as module
+from workers.runtimes.kubernetes.cluster import Cluster as Api
+from workers.runtimes.kubernetes.pods import QUARANTINE, Site
+from workers.runtimes.kubernetes.runtime import KubernetesRuntime
+
+
+def run(script: str = "exit 0", **fields: object) -> Run:
+    program = Program.model_validate({"command": ("/bin/sh", "-c", script), "image": "sim:1"} | fields)
+    return Run(Name(uuid4(), 1), "instance", program, {"speed": 2}, 5, "token", UUID(int=3))
+
+
+def started(runtime: KubernetesRuntime, script: str = "exit 0", **fields: object) -> Name:
+    new = run(script, **fields)
+    runtime.start(new).go()
+    return new.name
+
+
+def test_a_life_costs_five_calls_and_needs_the_rights_of_pods_alone(
+        runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    name = started(runtime)
+    cluster.wait(str(name), lambda pod: pod["status"]["phase"] == "Succeeded")
+    runtime.remove(name)
+    cluster.wait_until_gone(str(name))
+    calls = [(call.verb, call.resource) for call in cluster.server.calls]
+    assert calls == [("create", "pods"), ("get", "pods"), ("delete", "pods"), ("patch", "pods")]
+
+
+def test_what_it_recorded_and_said_arrives(runtime: KubernetesRuntime, web: FakeWeb) -> None:
+    name = started(runtime, 'cat "$SIMYARD_PARAMETERS"; echo $SIMYARD_SEED; echo data >"$SIMYARD_OUTPUT/notes.txt"; '
+                            'echo \'{"passed": true}\' >"$SIMYARD_OUTPUT/result.json"; exit 3')
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    assert runtime.observe(name).exit_code == 3
+    assert web.facts is not None
+    assert web.facts["log"]["tail"] == '{"speed": 2}5\n'
+    assert web.facts["result"] == {"passed": True, "metrics": {}}
+    assert web.objects["output/notes.txt"] == b"data\n"
+
+
+def test_an_image_without_a_command_runs_as_it_says(runtime: KubernetesRuntime) -> None:
+    name = started(runtime, image="bare:1", command=())
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    assert runtime.observe(name).exit_code == 4
+
+
+def test_a_program_deaf_to_its_signal_is_killed_after_its_grace_and_the_recorder_has_its_time(
+        runtime: KubernetesRuntime, web: FakeWeb) -> None:
+    name = started(runtime, 'trap "" INT; echo deaf; while :; do sleep 0.05; done', stop={"grace_seconds": 0.4})
+    until(lambda: runtime.observe(name).seen == Seen.RUNNING)
+    assert runtime.stop(name, Stop().number())
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    assert runtime.observe(name).exit_code == 137
+    assert web.facts is not None
+    assert web.facts["log"]["tail"] == "deaf\n"
+
+
+def test_a_program_that_fills_its_disk_is_ended_before_the_node_evicts_it(
+        runtime: KubernetesRuntime) -> None:
+    name = started(runtime, 'dd if=/dev/zero of="$SIMYARD_OUTPUT/big" bs=1M count=8 2>/dev/null; sleep 60',
+                   resources=Resources(disk_mb=4).model_dump())
+    until(lambda: runtime.observe(name).seen == Seen.ENDED)
+    seen = runtime.observe(name)
+    assert (seen.exit_code, seen.reason) == (137, Reason.DISK_FULL)
+
+
+def test_what_is_there_under_its_name_is_adopted_only_when_it_is_the_same(
+        runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    new = run("sleep 60")
+    runtime.start(new).go()
+    uid = cluster.pod(str(new.name))["metadata"]["uid"]  # type: ignore[index]
+    runtime.start(replace(new, token="another")).go()
+    assert cluster.pod(str(new.name))["metadata"]["uid"] == uid  # type: ignore[index]
+    with pytest.raises(Conflict):
+        runtime.start(replace(new, seed=6)).go()
+    runtime.kill(new.name)
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall"])
+def test_a_create_whose_answer_is_lost_counts_when_the_pod_is_there(
+        runtime: KubernetesRuntime, cluster: Cluster, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.runtimes.kubernetes.cluster.TIMEOUT_SECONDS", (1.0, 0.5))
+    getattr(cluster.server.faults, fault)()
+    name = started(runtime)
+    until(lambda: runtime.observe(name).seen == Seen.ENDED)
+    assert cluster.server.count("create") == 1
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_create_that_was_not_done_may_be_tried_again(
+        runtime: KubernetesRuntime, cluster: Cluster, code: int) -> None:
+    cluster.server.faults.refuse(code, verb="create")
+    new = run()
+    with pytest.raises(Unavailable):
+        runtime.start(new).go()
+    seen = runtime.observe(new.name)
+    assert (seen.seen, seen.never_started) == (Seen.ABSENT, True)
+    assert seen.may_appear > module.GATE_SECONDS
+    runtime.start(new).go()
+
+
+def test_a_quota_that_is_full_is_no_failure(runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    cluster.registry.pod_quotas["robot-sims"] = 0
+    with pytest.raises(Unavailable, match="exceeded quota"):
+        started(runtime)
+
+
+def test_what_kubernetes_will_not_have_is_said_in_its_words(runtime: KubernetesRuntime) -> None:
+    new = replace(run(), parameters={"text": "x" * 300_000})
+    with pytest.raises(InvalidSpec, match="annotations"):
+        runtime.start(new).go()
+
+
+def test_a_missing_right_is_named(runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    cluster.server.allowed = {("get", "pods")}
+    with pytest.raises(Unavailable, match=r'cannot create resource "pods".*namespace "robot-sims"') as caught:
+        started(runtime)
+    assert "rbac.yaml" in (caught.value.remedy or "")
+
+
+def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path) -> None:
+    site = Site("test", "robot-sims", "worker:1", "http://web")
+    runtime = KubernetesRuntime(site, Api(site.namespace, tmp_path / "no"))
+    with pytest.raises(Unavailable, match="no way to the cluster"):
+        runtime.observe(Name(uuid4(), 1))
+
+
+def test_who_comes_late_through_the_gate_makes_nothing(
+        runtime: KubernetesRuntime, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = runtime.start(run())
+    monkeypatch.setattr(module, "GATE_SECONDS", -1)
+    with pytest.raises(Unavailable):
+        launch.go()
+    assert cluster.pods() == []
+
+
+def test_a_finalizer_keeps_the_end_until_it_was_taken_down(runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    name = started(runtime, "sleep 60")
+    until(lambda: runtime.observe(name).seen == Seen.RUNNING)
+    runtime.stop(name, Stop().number())
+    cluster.wait(str(name), lambda pod: pod["status"]["phase"] in ("Failed", "Succeeded"))
+    assert runtime.observe(name).seen == Seen.ENDED
+    runtime.remove(name)
+    cluster.wait_until_gone(str(name))
+
+
+def test_what_is_put_aside_stays_and_is_seen_no_more(runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    name = started(runtime, "sleep 60")
+    runtime.quarantine(name)
+    assert cluster.pod(str(name))["metadata"]["labels"][QUARANTINE] == "true"  # type: ignore[index]
+    assert list(runtime.names()) == []
+    runtime.kill(name)
+
+
+def test_pods_of_another_installation_are_left_alone(
+        runtime: KubernetesRuntime, cluster: Cluster, api: Api, web: FakeWeb) -> None:
+    theirs = KubernetesRuntime(Site("other", "robot-sims", "worker:1", web.url), api)
+    name = started(theirs, "sleep 60")
+    assert (list(runtime.names()), runtime.observe(name).seen) == ([], Seen.ABSENT)
+    assert not runtime.stop(name, 2)
+    runtime.remove(name)
+    assert "deletionTimestamp" not in cluster.pod(str(name))["metadata"]  # type: ignore[index]
+    theirs.kill(name)
+
+
+@pytest.mark.parametrize(("happens", "reason"), [
+    ("oom_kill", Reason.OOM_KILLED), ("evict", Reason.EVICTED), ("preempt", Reason.PREEMPTED)])
+def test_what_nodes_do_becomes_a_reason(
+        runtime: KubernetesRuntime, cluster: Cluster, happens: str, reason: Reason) -> None:
+    name = started(runtime, "sleep 60", limits=Limits(run_seconds=60).model_dump())
+    until(lambda: runtime.observe(name).seen == Seen.RUNNING)
+    getattr(cluster.node, happens)(str(name))
+    until(lambda: runtime.observe(name).seen == Seen.ENDED)
+    seen = until(lambda: (seen := runtime.observe(name)).reason and seen)
+    assert (seen.reason, bool(seen.message)) == (reason, True)
+
+
+def test_what_ended_while_containerd_was_restarted_is_known_by_its_exit_file(
+        runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    name = started(runtime, "sleep 0.3; exit 0")
+    until(lambda: runtime.observe(name).seen == Seen.RUNNING)
+    cluster.node.forget_exit_code(str(name))
+    until(lambda: runtime.observe(name).seen == Seen.ENDED)
+    main = cluster.pod(str(name))["status"]["containerStatuses"][0]["state"]["terminated"]  # type: ignore[index]
+    assert main["exitCode"] == 255, json.dumps(main)
+    assert runtime.observe(name).exit_code in (0, 255 if not main.get("message") else 0)
+
+
+def test_an_image_that_is_not_there_is_a_trouble(runtime: KubernetesRuntime) -> None:
+    name = started(runtime, image="missing:1")
+    seen = until(lambda: (seen := runtime.observe(name)).reason and seen)
+    assert (seen.seen, seen.reason) == (Seen.STARTING, Reason.IMAGE_PULL)
+    runtime.stop(name, 2)
+    until(lambda: runtime.observe(name).seen in (Seen.ENDED, Seen.ABSENT))
+
+
+def test_a_pod_that_no_node_takes_is_stopped_at_once(runtime: KubernetesRuntime) -> None:
+    name = started(runtime, node_selector={"disk": "none"})
+    seen = until(lambda: (seen := runtime.observe(name)).reason and seen)
+    assert (seen.seen, seen.reason) == (Seen.STARTING, Reason.UNSCHEDULABLE)
+    runtime.stop(name, 2)
+    until(lambda: runtime.observe(name).seen == Seen.ABSENT)
