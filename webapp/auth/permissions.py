@@ -46,13 +46,14 @@ class Caller:
             raise Forbidden(f"{what} belongs to another user", remedy="ask its owner or an admin")
 
 
-def needs(role: str, *, login: bool = False) -> Callable[[F], F]:
-    """Say which role a view needs at least: one of ROLES, or NOBODY; and whether an API token is not enough."""
+def needs(role: str, *, login: bool = False, scope: str | None = None) -> Callable[[F], F]:
+    """Say which role a view needs at least: one of ROLES, or NOBODY; whether an API token is not enough; and what the
+    scopes of API tokens call its resource, if not as they call its blueprint."""
     if role not in (*ROLES, NOBODY):
         raise ValueError(f"no role {role}")
 
     def mark(view: F) -> F:
-        view.role, view.login = role, login  # type: ignore[attr-defined]
+        view.role, view.login, view.scope = role, login, scope  # type: ignore[attr-defined]
         return view
 
     return mark
