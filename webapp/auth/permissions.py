@@ -70,7 +70,9 @@ def admit(role: str, resource: str, *, login: bool) -> None:
         raise Unauthenticated("the user of this token does not exist any more, or is disabled")
     if shown.family is not None and shown.version != account.session_version:
         raise REVOKED
-    g.caller = Caller(account.id, account.email, _role(account.role, shown), shown)
+    g.caller = Caller(account.id, account.email, _role(account.role, shown), shown)  # what is refused now is his
+    if shown.by_cookie:
+        credentials.check_csrf(shown.family or "")
     if ROLES.index(account.role) < ROLES.index(role):
         raise Forbidden(f"this needs the role {role}; yours is {account.role}", remedy="ask an admin for the role")
     _check_token(shown, role, resource, login=login)
