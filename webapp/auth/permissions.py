@@ -11,7 +11,7 @@ from shared.domain.errors import Forbidden, Unavailable
 from webapp.auth import credentials
 from webapp.auth.api_tokens import allows
 from webapp.auth.credentials import Shown
-from webapp.auth.tokens import REVOKED
+from webapp.auth.tokens import login_ended
 from webapp.parts import Parts, parts
 from webapp.problems import Unauthenticated
 
@@ -69,7 +69,7 @@ def admit(role: str, resource: str, *, login: bool) -> None:
     if account is None:
         raise Unauthenticated("the user of this token does not exist any more, or is disabled")
     if shown.family is not None and shown.version != account.session_version:
-        raise REVOKED
+        raise login_ended()
     g.caller = Caller(account.id, account.email, _role(account.role, shown), shown)  # what is refused now is his
     if shown.by_cookie:
         credentials.check_csrf(shown.family or "")
