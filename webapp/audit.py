@@ -29,13 +29,15 @@ def record(response: Response) -> None:
     caller, status = g.get("caller"), response.status_code
     if request.method in SAFE or (caller is None and request.endpoint != LOGIN):
         return
-    if status >= 400 and status not in (401, 403, 429):
+    if status >= 400 and status not in (401, 403):  # who is held back (429) did nothing, and could fill the table
         return
     entry = {"user": caller and caller.id, "email": caller and caller.email, "token": caller and caller.shown.token,
-             "address": request.remote_addr, "method": request.method, "path": request.path[:500], "status": status,
-             "request": g.request_id, "detail": g.get("audit", {})}
+             "address": request.remote_addr, "method": request.method, "status": status, "request": g.request_id,
+             "path": request.path[:500].replace("\0", "\N{REPLACEMENT CHARACTER}"), "detail": g.get("audit", {})}
     try:
         with parts().connections.database.single() as tx:
             writes.add_audit(tx, entry)
     except Unavailable as error:
         log.warning("not written to the audit trail: %s: %s", entry, error)
+    except Exception:  # the answer stands, whatever is wrong with its entry
+        log.exception("not written to the audit trail: %s", entry)

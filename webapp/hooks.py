@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from functools import cache
 from secrets import token_hex
 
 from flask import Flask, Response, g, request
@@ -34,6 +35,16 @@ def _begin() -> None:
     g.on_every_line = ids(request=g.request_id, **trace_of(request.headers.get("traceparent", "")),
                           **_job_of(request.view_args or {}))
     g.on_every_line.__enter__()
+    if not parts().settings.trusted_proxies and "X-Forwarded-For" in request.headers:
+        _warn_of_a_proxy()
+
+
+@cache
+def _warn_of_a_proxy() -> None:
+    """Once a process, for anybody can send the header."""
+    log.warning("a request came with X-Forwarded-For, which is not believed: TRUSTED_PROXIES is 0. If a proxy of yours "
+                "sets it, state how many there are; until then all who come through it count as one address, and "
+                "wait for each other's wrong passwords")
 
 
 def _job_of(path: Mapping[str, object]) -> dict[str, object]:

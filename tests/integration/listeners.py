@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 STAYS_SECONDS = (0.2, 6.0)
 PAUSES_SECONDS = (0.0, 0.3)
+CUTS_BEFORE_A_WORD = 3  # more, and on a slow machine a client would be cut for ever before it is told anything
 
 
 @dataclass
@@ -80,7 +81,8 @@ class Listeners:
             for each in self.all:
                 if each.connection is None and each.due <= now and not each.ended:
                     self._come(each)
-                elif each.connection is not None and each.due <= now and not self.calm:
+                elif each.connection is not None and each.due <= now and not self.calm and (
+                        each.resets or each.cuts < CUTS_BEFORE_A_WORD):
                     each.cuts += 1
                     self._leave(each)
 

@@ -2,12 +2,14 @@
 
 import json
 import logging
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
 
 from shared.logs import JsonFormatter
-from tests.webapp.web import Web
+from tests.webapp.web import Web, make_settings
+from webapp import hooks
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -39,3 +41,12 @@ def test_ids_of_one_request_are_not_on_the_lines_of_the_next(lonely: Web, lines:
     assert (first["request"], first["trace"]) == ("first", TRACE)
     assert second["request"] == "second"
     assert "trace" not in second
+
+
+def test_a_proxy_that_is_not_stated_is_warned_of_once(
+        make_web: Callable[..., Web], lines: pytest.LogCaptureFixture) -> None:
+    hooks._warn_of_a_proxy.cache_clear()
+    for proxies, headers, warned in ((1, {"X-Forwarded-For": "192.0.2.1"}, 0), (0, {}, 0),
+                                     (0, {"X-Forwarded-For": "192.0.2.1"}, 1), (0, {"X-Forwarded-For": "x"}, 1)):
+        make_web(make_settings(trusted_proxies=proxies)).app.test_client().get("/up", headers=headers)
+        assert lines.text.count("TRUSTED_PROXIES") == warned

@@ -14,14 +14,13 @@ from webapp.auth.accounts import account_of
 from webapp.auth.api_tokens import digest_of, make_token
 from webapp.auth.passwords import matches
 from webapp.auth.permissions import NOBODY, caller, needs
-from webapp.auth.tokens import REVOKED
+from webapp.auth.tokens import login_ended
 from webapp.parts import parts
 from webapp.problems import Unauthenticated
 from webapp.queries import users
 
 doors = Resource("login", "Logging in and out", tag="auth", public=True)
 api = Resource("auth", "Logging in and out")
-BAD_CREDENTIALS = Unauthenticated("there is no user with this address and password", code="bad_credentials")
 
 
 @doors.post("/auth/login", responses={200: TokenPair, 429: PROBLEM})
@@ -36,7 +35,7 @@ def login(body: Login) -> Response:
     with parts().connections.database.single() as tx:
         row = users.by_email(tx, email)
     if not matches(row.password_hash if row else None, body.password) or row is None or row.disabled:
-        raise BAD_CREDENTIALS
+        raise Unauthenticated("there is no user with this address and password", code="bad_credentials")
     parts().throttle.succeed(email, address)
     pair = parts().tokens.begin(account_of(row))
     return credentials.set_cookies(answer(pair), pair)
@@ -48,12 +47,13 @@ def refresh(body: Refresh) -> Response:
     """Spend a refresh token, stated or in the cookie, for the next pair.
 
     Spent again within 10 seconds it gives the same successor, if that is unused; otherwise it voids the whole login."""
-    spent = parts().tokens.rotate(credentials.refresh_token(body.refresh_token))
-    account = parts().accounts.read(spent.user)
+    token = credentials.refresh_token(body.refresh_token)
+    account = parts().accounts.read(parts().tokens.holder(token))  # first, for when that fails nothing is spent
     if account is None:
         raise Unauthenticated("the user of this token does not exist any more, or is disabled")
+    spent = parts().tokens.rotate(token)
     if account.session_version != spent.version:
-        raise REVOKED
+        raise login_ended()
     pair = parts().tokens.answer(account, spent.family, spent.number)
     return credentials.set_cookies(answer(pair), pair)
 

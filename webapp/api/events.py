@@ -50,7 +50,7 @@ def stream_all_events(query: EventQuery) -> Response:
 
 
 @api.get("/simulations/<uuid:id>/events", responses=STREAM | {404: PROBLEM})
-@needs("viewer")
+@needs("viewer", scope="simulations")
 def stream_events(path: Id, query: EventQuery) -> Response:
     """Transitions, progress and changes of state as they come; after the last, `end`."""
     return _respond(path.id, query, partial(_open_one, caller(), path.id))

@@ -53,11 +53,12 @@ class Resource(APIBlueprint):
         role = getattr(func, "role", None)
         if role is None:
             raise TypeError(f"the view {func.__name__} does not say which role it needs")
-        login = getattr(func, "login", False)
+        login, scope = getattr(func, "login", False), getattr(func, "scope", None)
 
         @wraps(func)
         def view(**values: Any) -> Any:
-            admit(role, current_app.blueprints[request.blueprint or ""].scope, login=login)  # type: ignore[attr-defined]
+            blueprint: Any = current_app.blueprints[request.blueprint or ""]
+            admit(role, scope or blueprint.scope, login=login)
             if path is not None:
                 values = {"path": read_path(path, values)}
             read_query(query, values)

@@ -1,6 +1,7 @@
 """The users as requests see them: read through a cache of half a minute, so who is deleted, disabled or logged out
 everywhere loses access by then."""
 
+import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +42,8 @@ class Accounts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache: dict[UUID, tuple[float, Account | None]] = {}
+        self._changes = 0
+        self._lock = threading.Lock()
 
     def find(self, user: UUID) -> Account | None:
         """The user as of at most CACHE_SECONDS ago; None when there was none, or one that is disabled."""
@@ -51,14 +54,19 @@ class Accounts:
 
     def read(self, user: UUID) -> Account | None:
         """The user as of now."""
+        changes = self._changes
         with self._database.single() as tx:
             row = users.by_id(tx, user)
         account = None if row is None or row.disabled else account_of(row)
-        if len(self._cache) >= CACHE_SIZE:
-            self._cache.clear()
-        self._cache[user] = (time.monotonic() + CACHE_SECONDS, account)
+        with self._lock:
+            if changes == self._changes:  # else it may be from before the change
+                if len(self._cache) >= CACHE_SIZE:
+                    self._cache.clear()
+                self._cache[user] = (time.monotonic() + CACHE_SECONDS, account)
         return account
 
     def forget(self, user: UUID) -> None:
         """The user was changed here: look again at the next request."""
-        self._cache.pop(user, None)
+        with self._lock:
+            self._changes += 1
+            self._cache.pop(user, None)

@@ -4,6 +4,7 @@ views of /auth/tokens. The database holds a digest, so a token is shown once and
 import hashlib
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class ApiTokens:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache: dict[str, tuple[float, Grant]] = {}
+        self._deletions = 0
+        self._lock = threading.Lock()
 
     def identify(self, token: str) -> Grant:
         """What the token grants; that it was used is written down. Unauthenticated unless there is one, unexpired."""
@@ -47,10 +50,12 @@ class ApiTokens:
         digest = digest_of(token)
         expires, grant = self._cache.get(digest, (0.0, None))
         if grant is None or expires <= time.monotonic():
-            grant = self._read(digest)
-            if len(self._cache) >= CACHE_SIZE:
-                self._cache.clear()
-            self._cache[digest] = (time.monotonic() + CACHE_SECONDS, grant)
+            deletions, grant = self._deletions, self._read(digest)
+            with self._lock:
+                if deletions == self._deletions:  # else it may be the one
+                    if len(self._cache) >= CACHE_SIZE:
+                        self._cache.clear()
+                    self._cache[digest] = (time.monotonic() + CACHE_SECONDS, grant)
         return grant
 
     def _read(self, digest: str) -> Grant:
@@ -68,8 +73,10 @@ class ApiTokens:
 
     def forget(self, token: UUID) -> None:
         """The token was deleted here."""
-        for digest in [digest for digest, (_, grant) in self._cache.items() if grant.token == token]:
-            self._cache.pop(digest, None)
+        with self._lock:
+            self._deletions += 1
+            for digest in [digest for digest, (_, grant) in self._cache.items() if grant.token == token]:
+                self._cache.pop(digest, None)
 
 
 def make_token() -> str:

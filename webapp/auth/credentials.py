@@ -5,7 +5,7 @@ Cookies come along by themselves, also with requests that another site made the 
 show by a header that a script of ours sent it (double submit, bound to the login)."""
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,25 +27,23 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 @dataclass(frozen=True)
 class Shown:
     """What the request shows of its sender. A login has a family and a version of the user's sessions, an API token an
-    id and scopes."""
+    id and scopes. What came by cookies counts only once check_csrf has let it pass."""
 
     user: UUID
     family: str | None = None
     version: int | None = None
     token: UUID | None = None
     scopes: tuple[str, ...] | None = None
+    by_cookie: bool = False
 
 
 def read() -> Shown:
-    """Unauthenticated when nothing valid is shown, BadRequest when header and cookie name different users, Forbidden
-    when a request by cookies does not come from our own pages."""
+    """Unauthenticated when nothing valid is shown, BadRequest when header and cookie name different users."""
     header, cookie = request.headers.get("Authorization"), request.cookies.get(ACCESS)
     if header is None and cookie is None:
         raise Unauthenticated("the request has no access token", remedy="log in, and send Authorization: Bearer …")
     if header is None:
-        shown = _login(cookie or "")
-        check_csrf(shown.family or "")
-        return shown
+        return replace(_login(cookie or ""), by_cookie=True)
     shown = _bearer(header)
     if cookie is not None and (other := _user_of(cookie)) not in (None, shown.user):
         raise BadRequest(f"the Authorization header names user {shown.user}, the cookie {other}", code="two_users",

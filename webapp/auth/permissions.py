@@ -11,7 +11,7 @@ from shared.domain.errors import Forbidden, Unavailable
 from webapp.auth import credentials
 from webapp.auth.api_tokens import allows
 from webapp.auth.credentials import Shown
-from webapp.auth.tokens import REVOKED
+from webapp.auth.tokens import login_ended
 from webapp.parts import Parts, parts
 from webapp.problems import Unauthenticated
 
@@ -46,13 +46,14 @@ class Caller:
             raise Forbidden(f"{what} belongs to another user", remedy="ask its owner or an admin")
 
 
-def needs(role: str, *, login: bool = False) -> Callable[[F], F]:
-    """Say which role a view needs at least: one of ROLES, or NOBODY; and whether an API token is not enough."""
+def needs(role: str, *, login: bool = False, scope: str | None = None) -> Callable[[F], F]:
+    """Say which role a view needs at least: one of ROLES, or NOBODY; whether an API token is not enough; and what the
+    scopes of API tokens call its resource, if not as they call its blueprint."""
     if role not in (*ROLES, NOBODY):
         raise ValueError(f"no role {role}")
 
     def mark(view: F) -> F:
-        view.role, view.login = role, login  # type: ignore[attr-defined]
+        view.role, view.login, view.scope = role, login, scope  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -68,8 +69,10 @@ def admit(role: str, resource: str, *, login: bool) -> None:
     if account is None:
         raise Unauthenticated("the user of this token does not exist any more, or is disabled")
     if shown.family is not None and shown.version != account.session_version:
-        raise REVOKED
-    g.caller = Caller(account.id, account.email, _role(account.role, shown), shown)
+        raise login_ended()
+    g.caller = Caller(account.id, account.email, _role(account.role, shown), shown)  # what is refused now is his
+    if shown.by_cookie:
+        credentials.check_csrf(shown.family or "")
     if ROLES.index(account.role) < ROLES.index(role):
         raise Forbidden(f"this needs the role {role}; yours is {account.role}", remedy="ask an admin for the role")
     _check_token(shown, role, resource, login=login)

@@ -1,7 +1,8 @@
 """Slows down guessing of passwords, by account and by address. Called by the login view.
 
 Nobody is locked out: past some free tries each further one has to wait, twice as long every time, up to a minute. Who
-has logged in from an address before is counted apart there, so that strangers who guess do not keep him waiting."""
+has logged in from an address before is counted apart there, so that strangers who guess do not keep him waiting, not
+even from the same address."""
 
 import hashlib
 import ipaddress
@@ -19,15 +20,15 @@ LONGEST_WAIT_SECONDS = 60
 MEMORY = timedelta(minutes=15)
 ACQUAINTANCE = timedelta(days=30)
 
-# KEYS: counter and wait, of the account and of the address. ARGV: free tries of each; longest wait, memory and first
-# wait in seconds. Counts a try, or answers how many ms it has to wait. Counted before the password is looked at, for
-# many come at once.
+# KEYS: counter and wait, of the account and perhaps of the address. ARGV: free tries of each; longest wait, memory and
+# first wait in seconds. Counts a try, or answers how many ms it has to wait. Counted before the password is looked at,
+# for many come at once.
 _TRY = """
-for i = 1, 2 do
+for i = 1, #KEYS / 2 do
     local wait = redis.call('PTTL', KEYS[2 * i])
     if wait > 0 then return wait end
 end
-for i = 1, 2 do
+for i = 1, #KEYS / 2 do
     local tries = redis.call('INCR', KEYS[2 * i - 1])
     redis.call('EXPIRE', KEYS[2 * i - 1], ARGV[4])
     local over = tries - tonumber(ARGV[i])
@@ -49,8 +50,7 @@ class Throttle:
     def begin(self, email: str, address: str) -> None:
         """Count a try to log in. Throttled when it comes too soon."""
         with translate_errors():
-            account = self._account(email, address)
-            wait = self._try(keys=[*_keys(account), *_keys(f"address:{network_of(address)}")],
+            wait = self._try(keys=[key for who in self._counted(email, address) for key in _keys(who)],
                              args=[FREE_BY_ACCOUNT, FREE_BY_ADDRESS, LONGEST_WAIT_SECONDS,
                                    int(MEMORY.total_seconds()), FIRST_WAIT_SECONDS])
         if wait:
@@ -60,26 +60,32 @@ class Throttle:
     def succeed(self, email: str, address: str) -> None:
         """The try was the right one: it counts no more, and the two are acquainted."""
         with translate_errors():
+            account, *addresses = self._counted(email, address)
             pipeline = self._redis.pipeline()
-            pipeline.delete(*_keys(self._account(email, address)))
-            pipeline.decr(tries := _keys(f"address:{network_of(address)}")[0])
-            pipeline.expire(tries, MEMORY)
+            pipeline.delete(*_keys(account))
+            for tries, wait in map(_keys, addresses):
+                pipeline.decr(tries)
+                pipeline.expire(tries, MEMORY)
+                pipeline.delete(wait)  # this try's own, for with another it could not have begun
             pipeline.set(_acquainted(email, address), 1, ex=ACQUAINTANCE)
             pipeline.execute()
 
-    def _account(self, email: str, address: str) -> str:
+    def _counted(self, email: str, address: str) -> list[str]:
+        """Where a try counts: with the account and with the address; if acquainted with the two together alone."""
         if self._redis.exists(_acquainted(email, address)):
-            return f"account:{_hash(email)}:{_hash(network_of(address))}"
-        return f"account:{_hash(email)}"
+            return [f"account:{_hash(email)}:{_hash(network_of(address))}"]
+        return [f"account:{_hash(email)}", f"address:{network_of(address)}"]
 
 
 def network_of(address: str) -> str:
-    """What counts as one address: an IPv6 customer has a whole /64."""
+    """What counts as one address: an IPv6 customer has a whole /64. An IPv4 one stays himself on a socket of IPv6."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 def _keys(who: str) -> tuple[str, str]:

@@ -32,29 +32,30 @@ GRACE_SECONDS = 10
 REVOCATION_CACHE_SECONDS = 30
 REDIS_PAUSE_SECONDS = 5
 CACHE_SIZE = 10_000
-REVOKED = Unauthenticated("this login has ended", code="token_revoked", remedy="log in again")
 
 _TOKEN = re.compile(r"([0-9a-f]{32})\.([0-9]{1,9})\.([A-Za-z0-9_-]{43})")
 
 # KEYS[1] family; ARGV[1] number of the token shown, ARGV[2] grace, ARGV[3] life in ms.
-# Answers {verdict, user, number, version of the user's sessions}.
+# Answers {verdict, number, version of the user's sessions}. A family that is not whole is as good as none.
 # The successor is unused exactly while the family's current number is the one after the shown token's.
 _ROTATE = """
-local family = redis.call('HMGET', KEYS[1], 'user', 'current', 'rotated', 'version')
-if not family[1] then return {'unknown'} end
+local family = redis.call('HMGET', KEYS[1], 'current', 'rotated', 'version')
+for i = 1, 3 do
+    if not family[i] or not string.find(family[i], '^%d+$') then return {'unknown'} end
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local shown, current = tonumber(ARGV[1]), tonumber(family[2])
+local shown, current = tonumber(ARGV[1]), tonumber(family[1])
 if shown == current then
     redis.call('HSET', KEYS[1], 'current', current + 1, 'rotated', now)
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
-    return {'rotated', family[1], tostring(current + 1), family[4]}
+    return {'rotated', tostring(current + 1), family[3]}
 end
-if shown == current - 1 and now - tonumber(family[3]) <= tonumber(ARGV[2]) then
-    return {'rotated', family[1], tostring(current), family[4]}
+if shown == current - 1 and now - tonumber(family[2]) <= tonumber(ARGV[2]) then
+    return {'rotated', tostring(current), family[3]}
 end
 redis.call('DEL', KEYS[1])
-return {'reused', family[1]}
+return {'reused'}
 """
 
 
@@ -71,7 +72,6 @@ class Identity:
 class Rotated:
     """What a refresh token was spent for: the next one of its login."""
 
-    user: UUID
     family: str
     number: int
     version: int
@@ -100,6 +100,16 @@ class Tokens:
             pipeline.execute()
         return self.answer(account, family, 1)
 
+    def holder(self, token: str) -> UUID:
+        """Whose login a refresh token belongs to; it is not spent by that."""
+        family = self.family_of(token)
+        with translate_errors():
+            user = self._redis.hget(_key(family), "user")
+        try:
+            return UUID(str(user))
+        except ValueError as error:
+            raise _expired() from error
+
     def rotate(self, token: str) -> Rotated:
         """Spend a refresh token for its successor."""
         family, number = self._read(token)
@@ -108,12 +118,12 @@ class Tokens:
                 keys=[_key(family)],
                 args=[number, GRACE_SECONDS * 1000, int(REFRESH_LIFE.total_seconds() * 1000)])
         if verdict == "rotated":
-            return Rotated(UUID(found[0]), family, int(found[1]), int(found[2]))
+            return Rotated(family, int(found[0]), int(found[1]))
         if verdict == "reused":
             raise Unauthenticated("this refresh token was used before; every token of its login is void now",
                                   code="token_reused", remedy="log in again; if it was not you who used it, "
                                                               "change the password")
-        raise Unauthenticated("this refresh token is not valid any more", code="token_expired", remedy="log in again")
+        raise _expired()
 
     def answer(self, account: Account, family: str, number: int) -> dict[str, Any]:
         """The contract's token document."""
@@ -139,7 +149,7 @@ class Tokens:
             expires, identity = _verify(token)
             _remember(self._verified, token, (expires, identity))
         if self.is_revoked(identity.family):
-            raise REVOKED
+            raise login_ended()
         return identity
 
     def csrf(self, family: str) -> str:
@@ -155,12 +165,13 @@ class Tokens:
         expires, revoked = self._revoked.get(family, (0.0, False))
         if expires <= time.monotonic() and self._redis_down_until <= time.monotonic():
             try:
-                revoked = bool(self._redis.exists(_revoked_key(family)))
+                exists = bool(self._redis.exists(_revoked_key(family)))
             except redis.RedisError:
                 # An access token is good without Redis, for the minutes that it lives; and a Redis that hangs must not
                 # hold up every request.
                 self._redis_down_until = time.monotonic() + REDIS_PAUSE_SECONDS
                 return revoked
+            revoked = exists or self._revoked.get(family, (0.0, False))[1]  # `revoke` may have come meanwhile
             _remember(self._revoked, family, (time.monotonic() + REVOCATION_CACHE_SECONDS, revoked))
         return revoked
 
@@ -187,6 +198,15 @@ def _verify(token: str) -> tuple[float, Identity]:
         raise Unauthenticated(f"the request has no valid access token: {error}", remedy="log in") from error
     except (KeyError, ValueError, TypeError, AttributeError) as error:  # signed with our key, but not made here
         raise Unauthenticated("the access token is none of ours", remedy="log in") from error
+
+
+def login_ended() -> Unauthenticated:
+    """The refusal of a login that has ended. A new one each time: an exception keeps every place it was raised at."""
+    return Unauthenticated("this login has ended", code="token_revoked", remedy="log in again")
+
+
+def _expired() -> Unauthenticated:
+    return Unauthenticated("this refresh token is not valid any more", code="token_expired", remedy="log in again")
 
 
 def configure(app: Flask, settings: WebSettings) -> None:

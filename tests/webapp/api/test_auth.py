@@ -1,3 +1,5 @@
+import gc
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -5,6 +7,8 @@ from sqlalchemy import delete, update
 
 from shared.persistence.models import users
 from tests.webapp.web import API, PASSWORD, User, Web, problem
+from webapp.problems import Unauthenticated
+from webapp.queries import users as queries
 
 
 def login(web: Web, email: str, password: str = PASSWORD):  # type: ignore[no-untyped-def]
@@ -30,6 +34,15 @@ def test_the_address_is_taken_without_regard_to_case(web: Web) -> None:
 def test_a_wrong_password_and_an_unknown_user_are_told_alike(web: Web, viewer: User) -> None:
     wrong = problem(login(web, viewer.email, "wrong"), 401, "bad_credentials")
     assert wrong == problem(login(web, "nobody@example.com"), 401, "bad_credentials")
+
+
+def test_no_refused_login_is_kept_in_memory(web: Web, viewer: User) -> None:
+    problem(login(web, viewer.email, "wrong"), 401, "bad_credentials")
+    viewer.post("/auth/logout", status=204)
+    viewer.get("/auth/me", status=401)
+    gc.collect()
+    kept = [each.code for each in gc.get_objects() if isinstance(each, Unauthenticated)]
+    assert not {"bad_credentials", "token_revoked"} & set(kept)
 
 
 @pytest.mark.parametrize("body", [
@@ -65,6 +78,21 @@ def test_a_deleted_user_loses_access(web: Web, viewer: User) -> None:
     viewer.get("/auth/me", status=401)
     refused = web.app.test_client().post(f"{API}/auth/refresh", json={"refresh_token": viewer.refresh})
     problem(refused, 401, "unauthenticated")
+
+
+def test_who_is_disabled_while_he_is_looked_up_is_not_kept_as_he_was(
+        web: Web, admin: User, viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_id = queries.by_id
+
+    def late(tx: Any, user: UUID) -> Any:
+        row = by_id(tx, user)
+        monkeypatch.undo()
+        admin.patch(f"/users/{viewer.id}", {"disabled": True})
+        return row
+
+    monkeypatch.setattr("webapp.auth.accounts.users.by_id", late)
+    web.parts.accounts.read(viewer.id)
+    viewer.get("/auth/me", status=401)
 
 
 def test_a_changed_role_counts_not_the_tokens(web: Web, admin: User) -> None:

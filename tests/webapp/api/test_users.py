@@ -7,6 +7,7 @@ from sqlalchemy import func, insert, select, update
 from shared.persistence.models import bundles, jobs, users
 from tests.webapp.web import API, User, Web, problem
 from webapp.api.schemas import users as schemas
+from webapp.auth.throttle import FREE_BY_ACCOUNT
 
 
 def new(admin: User, **fields: Any) -> Any:
@@ -173,6 +174,37 @@ def test_reading_and_bad_requests_are_not_in_the_trail(admin: User, operator: Us
     operator.post("/simulations", {}, status=422)
     operator.post(f"/simulations/{uuid4()}/cancel", status=404)
     assert admin.get(f"/audit?user={operator.id}")["items"] == []
+
+
+def test_a_refused_request_to_any_path_is_in_the_trail(admin: User, viewer: User) -> None:
+    problem(viewer.open("DELETE", "/templates/a%00b%ff"), 403, "forbidden")
+    [entry] = admin.get("/audit")["items"]
+    assert (entry["path"], entry["status"]) == (f"{API}/templates/a\ufffdb\ufffd", 403)
+
+
+def test_what_keeps_an_entry_from_being_written_keeps_no_request(
+        operator: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no entry")
+
+    monkeypatch.setattr("webapp.audit.writes.add_audit", fail)
+    operator.template()
+    assert "not written to the audit trail" in caplog.text and "ValueError: no entry" in caplog.text
+
+
+def test_who_has_to_wait_does_not_fill_the_trail(
+        web: Web, admin: User, operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.auth.throttle.FIRST_WAIT_SECONDS", 1000)
+    monkeypatch.setattr("webapp.auth.throttle.LONGEST_WAIT_SECONDS", 1000)
+    admin.patch(f"/users/{operator.id}", {"max_queued": 0})
+    template, before = operator.template(), admin.get("/audit")["items"]
+    operator.post("/simulations", {"template": template}, status=429)
+    assert admin.get("/audit")["items"] == before
+    email = f"{uuid4()}@example.com"
+    codes = [login(web, email, "wrong").status_code for _ in range(FREE_BY_ACCOUNT + 2)]
+    assert codes == [401] * FREE_BY_ACCOUNT + [429] * 2
+    tries = admin.get(f"/audit?path={API}/auth/login")["items"]
+    assert [(item["status"], item["detail"]) for item in tries] == [(401, {"email": email})] * FREE_BY_ACCOUNT
 
 
 def test_the_trail_is_read_page_by_page(admin: User, operator: User) -> None:

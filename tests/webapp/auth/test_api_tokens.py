@@ -6,6 +6,7 @@ from sqlalchemy import select, update
 
 from shared.persistence.models import api_tokens
 from tests.webapp.web import API, User, Web, problem
+from webapp import writes
 from webapp.api.schemas.auth import ApiToken, MadeToken
 from webapp.auth.api_tokens import allows
 
@@ -68,6 +69,21 @@ def test_a_deleted_token_is_void(web: Web, operator: User) -> None:
     operator.delete(f"/auth/tokens/{program.refresh}")
     problem(program.open("GET", "/auth/me"), 401, "token_expired")
     operator.delete(f"/auth/tokens/{program.refresh}", status=404)
+
+
+def test_a_token_that_is_deleted_while_it_is_looked_up_is_void(
+        web: Web, operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, use_token = made(operator, "read"), writes.use_token
+
+    def late(tx: Any, digest: str) -> Any:
+        row = use_token(tx, digest)
+        monkeypatch.undo()
+        operator.delete(f"/auth/tokens/{program.refresh}")
+        return row
+
+    monkeypatch.setattr("webapp.auth.api_tokens.writes.use_token", late)
+    web.parts.api_tokens.identify(program.access)
+    problem(program.open("GET", "/auth/me"), 401, "token_expired")
 
 
 def test_nobody_deletes_anothers_token(operator: User, admin: User) -> None:

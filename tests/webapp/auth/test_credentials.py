@@ -58,6 +58,16 @@ def test_another_sites_page_is_refused_even_with_the_header(web: Web, operator: 
         assert response.status_code == status, origin
 
 
+def test_what_was_not_sent_by_our_pages_is_in_the_trail_of_the_user(web: Web, operator: User, admin: User) -> None:
+    client = browser(web, operator)
+    problem(client.post(f"{API}/templates", json={}), 403, "csrf")
+    elsewhere = csrf(client) | {"Origin": "https://evil.example"}
+    problem(client.post(f"{API}/auth/logout-all", headers=elsewhere), 403, "csrf")
+    entries = admin.get(f"/audit?user={operator.id}")["items"]
+    assert [(entry["path"], entry["status"]) for entry in entries] == [
+        (f"{API}/auth/logout-all", 403), (f"{API}/templates", 403)]
+
+
 def test_a_bearer_token_needs_no_header(web: Web, operator: User) -> None:
     operator.submit()
 

@@ -9,6 +9,7 @@ from sqlalchemy import update
 from shared.persistence.models import users
 from tests.webapp.api.test_bundles import NAME, add_bundle
 from tests.webapp.web import API, User, Web, problem
+from webapp.auth.api_tokens import RESOURCES
 
 NOBODY, VIEWER, OPERATOR, ADMIN, RECORDER = "nobody", "viewer", "operator", "admin", "recorder"
 
@@ -124,6 +125,22 @@ def test_a_role_opens_what_is_listed_for_it_and_nothing_more(web: Web, role: str
             problem(response, 403, "forbidden")
         else:
             assert response.status_code not in (401, 403), (route, response.get_data())
+
+
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_a_scope_opens_what_lies_under_its_resource_and_nothing_else(
+        web: Web, operator: User, resource: str) -> None:
+    body = {"name": "ci", "scopes": [f"{resource}:write"]}
+    program = User(operator.id, "", "", operator.client, operator.post("/auth/tokens", body, status=201)["token"], "")
+    for route in (route for route in GUARDED if ROUTES[route] != ADMIN):
+        under = route.split("/")[3]
+        if under == "auth":
+            continue
+        response = call(program, route, headers=program.headers({}))
+        if {"instances": "simulations"}.get(under, under) == resource:
+            assert response.status_code not in (401, 403), (route, response.get_data())
+        else:
+            problem(response, 403, "scope")
 
 
 def test_a_recorders_route_takes_no_users_token(web: Web, admin: User) -> None:

@@ -80,6 +80,33 @@ def test_one_address_that_tries_many_accounts_has_to_wait(web: Web, monkeypatch:
     problem(login(web, "u9@example.com", "wrong", "2001:db8:0:1::2"), 401, "bad_credentials")
 
 
+def test_who_guesses_at_an_address_does_not_keep_its_acquaintances_waiting(
+        web: Web, viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.auth.throttle.FREE_BY_ADDRESS", 8)
+    assert login(web, viewer.email, PASSWORD).status_code == 200
+    for place in range(8):
+        problem(login(web, f"u{place}@example.com", "wrong"), 401, "bad_credentials")
+        assert login(web, viewer.email, PASSWORD).status_code == 200
+    problem(login(web, "u9@example.com", "wrong"), 429, "throttled")
+    assert login(web, viewer.email, PASSWORD).status_code == 200
+    problem(login(web, "u9@example.com", "wrong"), 429, "throttled")
+
+
+def test_the_right_password_makes_nobody_else_wait(web: Web, viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.auth.throttle.FREE_BY_ADDRESS", 3)
+    for place in range(2):
+        problem(login(web, f"u{place}@example.com", "wrong"), 401, "bad_credentials")
+    assert login(web, viewer.email, PASSWORD).status_code == 200
+    problem(login(web, "u3@example.com", "wrong"), 401, "bad_credentials")
+    problem(login(web, "u4@example.com", "wrong"), 429, "throttled")
+
+
+def test_an_acquaintance_who_guesses_has_to_wait(web: Web, viewer: User) -> None:
+    assert login(web, viewer.email, PASSWORD).status_code == 200
+    guess(web, viewer.email)
+    problem(login(web, viewer.email, PASSWORD), 429, "throttled")
+
+
 def test_a_forwarded_address_is_believed_of_our_proxies_alone(web: Web, viewer: User) -> None:
     for place in range(FREE_BY_ACCOUNT):
         response = web.app.test_client().post(
@@ -92,6 +119,6 @@ def test_a_forwarded_address_is_believed_of_our_proxies_alone(web: Web, viewer: 
 
 @pytest.mark.parametrize(("address", "network"), [
     ("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::/64"), ("2001:db8:0:1::9", "2001:db8:0:1::/64"),
-    ("unix", "unix")])
+    ("unix", "unix"), ("::ffff:192.0.2.1", "192.0.2.1")])
 def test_what_counts_as_one_address(address: str, network: str) -> None:
     assert network_of(address) == network

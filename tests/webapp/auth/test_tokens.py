@@ -1,4 +1,5 @@
 import base64
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from flask_jwt_extended import create_access_token, create_refresh_token
 from pydantic import SecretStr
 
 from shared.settings import WebSettings
-from tests.webapp.web import API, SECRET, User, Web, problem
+from tests.webapp.web import API, NOWHERE, SECRET, User, Web, problem
 
 
 def refresh(web: Web, token: str, status: int = 200) -> Any:
@@ -79,6 +80,28 @@ def test_an_emptied_redis_means_logging_in_again(web: Web, viewer: User) -> None
 def test_redis_keeps_no_secret(web: Web, viewer: User) -> None:
     family, _, mac = viewer.refresh.split(".")
     assert mac not in str(web.connections.redis.hgetall(f"simyard:refresh:{family}"))
+
+
+def test_a_family_that_is_not_whole_means_logging_in_again(web: Web) -> None:
+    for field, value in itertools.product(("user", "current", "rotated", "version"), (None, "", "x", "1.5")):
+        user = web.user("viewer")
+        key = f"simyard:refresh:{user.refresh.split('.')[0]}"
+        if value is None:
+            web.connections.redis.hdel(key, field)
+        else:
+            web.connections.redis.hset(key, field, value)
+        assert refresh(web, user.refresh, 401)["code"] == "token_expired", (field, value)
+
+
+def test_without_the_database_nothing_is_spent(
+        web: Web, viewer: User, settings: WebSettings, make_web: Callable[[WebSettings], Web]) -> None:
+    key = f"simyard:refresh:{viewer.refresh.split('.')[0]}"
+    before = web.connections.redis.hgetall(key)
+    cut = make_web(settings.model_copy(update={"database_url": SecretStr(NOWHERE["database_url"])}))
+    told = cut.app.test_client().post(f"{API}/auth/refresh", json={"refresh_token": viewer.refresh})
+    problem(told, 503, "database_unavailable")
+    assert web.connections.redis.hgetall(key) == before
+    refresh(web, viewer.refresh)
 
 
 FORGERIES: list[Callable[[str], str]] = [
@@ -175,6 +198,21 @@ def test_a_verified_token_still_expires(web: Web, viewer: User) -> None:
     web.parts.tokens._verified[viewer.access] = (1.0, web.parts.tokens._verified[viewer.access][1])
     viewer.access = signed(web, viewer, exp=1)
     viewer.get("/auth/me", status=401)
+
+
+def test_a_login_that_ends_while_it_is_looked_up_stays_ended(
+        web: Web, viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = web.connections.redis.exists
+
+    def late(*keys: str) -> Any:
+        found = exists(*keys)
+        monkeypatch.undo()
+        web.parts.tokens.revoke(viewer.refresh.split(".")[0])
+        return found
+
+    monkeypatch.setattr(web.connections.redis, "exists", late)
+    viewer.get("/auth/me", status=401)
+    problem(viewer.open("GET", "/auth/me"), 401, "token_revoked")
 
 
 # -- Redis down -----------------------------------------------------------------------------------------------------
