@@ -1,5 +1,15 @@
 """A Kubernetes cluster for tests, without a cluster: an API server that is faithful where it matters, a scheduler, and
-nodes that run the containers of pods as processes of this machine. `Cluster(folder)` is all of it."""
+nodes that run the containers of pods as processes of this machine. `Cluster(folder)` is all of it.
+
+Orders of tests: `cluster.server` is started, stopped, and told who may do what; `cluster.server.faults` is what goes
+wrong on the way to it; `cluster.node` is what happens to pods. `cluster.server.calls` is what was asked.
+
+A request goes through handler (HTTP), registry (rules), schema, validation and security (what is not taken), patches,
+store (objects, revisions, the past) and watches. A pod goes through scheduler, node, pods (its life), containers and
+ending, volumes, spawner and supervisor (its processes).
+
+Not here, and for a real cluster to show: users and modes of files, read-only file systems, networks, memory and disk
+limits (they are ordered: oom_kill, evict), probes, secrets, config maps, and every resource but pods and namespaces."""
 
 from tests.cluster.cluster import Cluster, main_state
 from tests.cluster.containers import Image

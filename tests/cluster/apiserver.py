@@ -98,7 +98,7 @@ class ApiServer:
         assert self._listener is None
         self._listener = _Listener(self)
         self._thread = threading.Thread(
-            target=self._listener.serve_forever, kwargs={"poll_interval": 0.005}, name="apiserver", daemon=True)
+            target=self._listener.serve_forever, kwargs={"poll_interval": 0.02}, name="apiserver", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

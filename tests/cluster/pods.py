@@ -16,7 +16,7 @@ from tests.cluster.defaults import timestamp
 from tests.cluster.ending import Ending, Hooks
 from tests.cluster.spawner import Process
 from tests.cluster.store import Version
-from tests.cluster.volumes import Body, make_volumes, unknown_volume
+from tests.cluster.volumes import Body, has_unknown_volume, make_volumes
 
 if TYPE_CHECKING:
     from tests.cluster.node import Node
@@ -27,8 +27,8 @@ _ADDRESSES = {"hostIP": "127.0.0.1", "podIP": "127.0.0.1"}
 
 @dataclass(eq=False)
 class Stop(Exception):
-    """Ends a pod before its containers do. `grace` in seconds as Kubernetes counts; `phase` and what is said of it are
-    written when all have ended, unless empty."""
+    """Ends a pod before its containers do. `grace` in seconds as Kubernetes counts. With a reason the pod is Failed
+    when all have ended, and that is said of it."""
 
     grace: float
     reason: str = ""
@@ -138,8 +138,8 @@ class PodLife:
         for container in self.mains if not self.inits else []:
             container.wait_for("ContainerCreating")
         self._publish()
-        if (volume := unknown_volume(self.pod.body)) is not None:
-            self._wait(lambda: False, f"volume {volume}")
+        if has_unknown_volume(self.pod.body):
+            self._wait(lambda: False)
         make_volumes(self.pod.body, self.folder / "volumes")
         for container in self.inits:
             self._starts[container] = self._now() + delays.start
@@ -210,7 +210,7 @@ class PodLife:
         end = self._now() + seconds
         self._wait(lambda: self._now() >= end, until=end)
 
-    def _wait(self, is_over: Callable[[], bool], what: str = "", until: float | None = None) -> None:
+    def _wait(self, is_over: Callable[[], bool], until: float | None = None) -> None:
         """Do what is due and what is told until `is_over`."""
         while not is_over():
             now = self._now()

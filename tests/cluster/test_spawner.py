@@ -8,16 +8,17 @@ from tests.cluster import spawner
 from tests.waiting import until
 
 SCRIPT = """
-import importlib.util, os, signal, sys
+import importlib.util, os, signal, sys, time
 from pathlib import Path
 spec = importlib.util.spec_from_file_location("spawner", sys.argv[1])
 spawner = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(spawner)
 folder = Path(sys.argv[2])
-spawner.Spawner().start(["sh", "-c", "setsid sleep 1000 & echo $! >pid; : >up; wait"], dict(os.environ), folder,
+starter = spawner.Spawner()
+process = starter.start(["sh", "-c", "setsid sleep 1000 & echo $! >pid; : >up; wait"], dict(os.environ), folder,
                         folder / "log")
 while not (folder / "up").exists():
-    pass
+    time.sleep(0.01)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

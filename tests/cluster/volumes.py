@@ -11,9 +11,11 @@ Body = dict[str, Any]
 _SOURCES = {"emptyDir", "downwardAPI"}
 
 
-def unknown_volume(pod: Body) -> str | None:
-    """The name of a volume that a node of ours cannot mount; such a pod waits for ever, as for a missing secret."""
-    return next((volume["name"] for volume in pod["spec"].get("volumes", []) if not set(volume) & _SOURCES), None)
+def has_unknown_volume(pod: Body) -> bool:
+    """Whether a node of ours cannot mount all volumes of a pod; such a pod waits for ever, as for a missing secret."""
+    volumes = pod["spec"].get("volumes", [])
+    return any(not set(volume) & _SOURCES or any(
+        "fieldRef" not in item for item in volume.get("downwardAPI", {}).get("items", [])) for volume in volumes)
 
 
 def make_volumes(pod: Body, folder: Path) -> None:
