@@ -35,7 +35,7 @@ def for_processes(settings: Mapping[str, str], servers: Servers, secret_key: str
         "MINIO_BUCKET": servers.s3.bucket,
         "MINIO_USE_SSL": str(servers.s3.secure).lower(),
         "SECRET_KEY": settings.get("SECRET_KEY") or secret_key,
-        "RUNTIME": "local",
+        "RUNTIME": settings.get("RUNTIME") or "local",
         "STORAGE_BASE_DIR": str(base),
         "SIMYARD_ENDPOINTS": str(data / "endpoints.json"),
         "SIMYARD_TEMPLATES": settings.get("SIMYARD_TEMPLATES")

@@ -113,9 +113,11 @@ class Sidecar:
     which it does once all programs have. Until then we stay: one that exits may not be started again."""
 
     def __init__(self, control: Path) -> None:
-        self._status, self._leave = control / "status", control / "leave"
+        self._status = control / "status"
         self._told = False
         signal.signal(signal.SIGTERM, self._hear)
+        # The kubelet's hook makes this file before it signals: what came while we were deaf is known by it.
+        self._told = (control / "leave").exists()
 
     def _hear(self, *_: Any) -> None:
         self._told = True
@@ -128,7 +130,7 @@ class Sidecar:
 
     def stay(self) -> None:
         """Until we are told to end."""
-        while not self._told and not self._leave.exists():
+        while not self._told:
             time.sleep(LOOK_SECONDS)
 
 
