@@ -13,7 +13,7 @@ createdb
 pg_restore --exit-on-error --no-owner --dbname=drill "$dump"
 
 # A watcher renews its lease every few seconds, so the lease tells when the dump was made.
-psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 <<'END'
+psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 <<'CHECKS'
 DO $$ BEGIN
     ASSERT (SELECT count(*) FROM alembic_version) = 1, 'the tables have no revision';
     ASSERT (SELECT count(*) FROM users) > 0, 'there is nobody who could log in';
@@ -23,5 +23,5 @@ END $$;
 SELECT version_num AS revision, (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM simulations) AS simulations,
        (SELECT count(*) FROM jobs) AS jobs, (SELECT count(*) FROM bundles) AS bundles
 FROM alembic_version \gx
-END
+CHECKS
 echo "the backup can be restored"
