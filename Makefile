@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install demo up test check bench openapi lock
+.PHONY: install demo up test check audit bench openapi lock
 
 install: .venv/installed  ## .venv with everything, from the hashed locks
 
@@ -30,6 +30,17 @@ check: install  ## lint, types, import contracts, unit tests
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared webapp workers standalone client simulators
 	$(BIN)/pytest --numprocesses 2 -m "not servers and not long"
 
+audit: install .venv-audit/installed  ## the manifests, by checkov, which does not get on with our own packages
+	rm -rf .venv-audit/manifests && mkdir .venv-audit/manifests
+	for overlay in base overlays/dev overlays/prod; do \
+		$(BIN)/kubectl kustomize k8s/$$overlay > .venv-audit/manifests/$$(basename $$overlay).yaml || exit 1; done
+	.venv-audit/bin/checkov --config-file .checkov.yaml --directory .venv-audit/manifests
+
+.venv-audit/installed: requirements-audit.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet --require-hashes --requirement requirements-audit.txt
+	@touch $@
+
 bench: install  ## each figure a ratio against its limit, measured in the same run
 	$(BIN)/python -m benchmarks
 
@@ -40,3 +51,4 @@ openapi: install  ## docs/openapi.json anew, after the API was changed on purpos
 lock:  ## the hashed locks anew; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" setup.cfg --output-file requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra standalone --extra otel --extra dev setup.cfg --output-file requirements-dev.txt
+	echo checkov | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" - --output-file requirements-audit.txt
