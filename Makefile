@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .PHONY: install demo up test check audit bench openapi lock
 
@@ -48,7 +49,11 @@ openapi: install  ## docs/openapi.json anew, after the API was changed on purpos
 	$(BIN)/python -m webapp.openapi > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 
-lock:  ## the hashed locks anew; needs uv
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" setup.cfg --output-file requirements.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra standalone --extra otel --extra dev setup.cfg --output-file requirements-dev.txt
-	echo checkov | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" - --output-file requirements-audit.txt
+lock:  ## the hashed locks anew; needs uv. Images get the very versions that the tests run with
+	$(COMPILE) --extra standalone --extra otel --extra dev setup.cfg --output-file requirements-dev.txt
+	$(COMPILE) --extra web --extra worker setup.cfg --output-file requirements.txt
+	$(COMPILE) --no-annotate --constraint requirements-dev.txt --extra web --extra otel setup.cfg --output-file requirements-web.txt
+	$(COMPILE) --no-annotate --constraint requirements-dev.txt --extra worker --extra otel setup.cfg --output-file requirements-worker.txt
+	sed -n '/^simulator =/,/^\#/s/^    //p' setup.cfg | $(COMPILE) --no-annotate --constraint requirements-dev.txt - --output-file requirements-simulator.txt
+	echo setuptools | $(COMPILE) --no-annotate --constraint requirements-dev.txt - --output-file requirements-build.txt
+	echo checkov | $(COMPILE) - --output-file requirements-audit.txt
