@@ -179,6 +179,7 @@ run kubectl apply --filename "$rendered" || fail "kubectl apply was refused (abo
 say "connections"
 test_connections
 
+[ "$dry_run" = no ] || exit 0
 cat <<END
 
 Simyard runs. The administrator's password:

@@ -1,5 +1,5 @@
-"""Fetches the URLs that are its arguments and says what came; exit code 1 when one does not answer well. Sent into web's
-pod by install.sh, for web's settings, passwords and network policies are what is tried."""
+"""Fetches the URLs that are its arguments and says what came; exit code 1 when one does not answer well. Sent into
+the pod of web by install.sh, for its settings, passwords and network policies are what is tried."""
 
 import sys
 from urllib.request import urlopen

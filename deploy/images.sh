@@ -44,7 +44,10 @@ fi
 build web robot-sim-backend
 build worker robot-sim-worker
 build simulator robot-sim-reference
-images=("${repository}robot-sim-backend:$tag" "${repository}robot-sim-worker:$tag" "${repository}robot-sim-reference:$tag")
+images=()
+for name in backend worker reference; do
+    images+=("${repository}robot-sim-$name:$tag")
+done
 if [ -n "$repository" ]; then
     for image in "${images[@]}"; do
         run docker push "$image"
