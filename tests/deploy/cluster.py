@@ -52,10 +52,6 @@ class Cluster:
     def calls(self) -> list[str]:
         return (self.fake / "calls").read_text().splitlines()
 
-    def forget(self) -> None:
-        for file in ("calls", "applied"):
-            (self.fake / file).write_text("")
-
     def place(self, beginning: str, holding: str = "") -> int:
         """Where in the calls the first one is that begins and holds so."""
         places = [place for place, call in enumerate(self.calls)

@@ -6,19 +6,19 @@ line="$program $*"
 case $line in
     'kubectl kustomize '*) exec "$REAL_KUBECTL" "$@" ;;
     'kubectl apply --filename '* | 'kubectl create --filename '*)
-        cat "$(echo "$3" | sed 's/^-$/\/dev\/stdin/')" >"$FAKE/stdin"
+        [ "$3" = - ] || exec <"$3"
+        cat >"$FAKE/stdin"
         line="$line <$(awk '/^[^ ]/ { top = $1 } /^kind: / { kind = $2 }
             top == "metadata:" && /^  name: / { printf " %s/%s", kind, $2 }' "$FAKE/stdin")"
         ;;
 esac
 [ "$program" != docker ] || line="$line${DOCKER_HOST:+ @$DOCKER_HOST}"
 echo "$line" >>"$FAKE/calls"
-if grep -qFf "$FAKE/refused" <<END; then
-$line
-END
-    echo "$program refuses" >&2
-    exit 1
-fi
+while read -r refused; do
+    case $line in
+        *"$refused"*) echo "$program refuses" >&2 && exit 1 ;;
+    esac
+done <"$FAKE/refused"
 case $line in
     'kubectl apply '*) { echo ---; cat "$FAKE/stdin"; } >>"$FAKE/applied" ;;
     'kubectl create '*) echo secret/robot-secrets >>"$FAKE/present" ;;

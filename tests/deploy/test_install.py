@@ -19,62 +19,56 @@ def fill_in(cluster: Cluster) -> None:
             file.write_text(re.sub("sha256:0{64}", "sha256:" + "a" * 64, text))
 
 
-def test_the_parts_come_in_strict_order_and_each_is_waited_for(cluster: Cluster) -> None:
+def test_the_parts_come_in_strict_order_and_each_is_waited_for(installed: Cluster) -> None:
     """S0-37, S0-39, S0-41, S1-10, S1-11, S1-12, S1-17, S3-8."""
-    done = cluster.run("install.sh")
-    assert (done.returncode, done.stderr) == (0, "")
     apply, rollout = "kubectl apply", "kubectl rollout status"
     places = [
-        cluster.place("docker build"),
-        cluster.place(apply, " Namespace/robot "),
-        cluster.place("kubectl create", " Secret/robot-secrets "),
-        cluster.place(apply, " ConfigMap/robot-config "),
-        cluster.place(apply, " PersistentVolume/robot-postgres "),
-        cluster.place(apply, " StatefulSet/postgres "),
-        cluster.place(rollout, " statefulset/postgres "),
-        cluster.place(apply, " PersistentVolume/robot-minio "),
-        cluster.place(apply, " StatefulSet/minio "),
-        cluster.place(rollout, " statefulset/minio "),
-        cluster.place(apply, " StatefulSet/redis "),
-        cluster.place(rollout, " statefulset/redis "),
-        cluster.place(apply, " Deployment/metrics-server "),
-        cluster.place(rollout, " deployment/metrics-server "),
-        cluster.place(apply, " Deployment/robot-backend "),
-        cluster.place(rollout, " deployment/robot-backend "),
-        cluster.place(apply, " Deployment/robot-worker "),
-        *(cluster.place(rollout, f" deployment/robot-{name} ") for name in ("reader", "worker", "watcher", "flower")),
-        cluster.place(apply, " HorizontalPodAutoscaler/robot-worker "),
-        cluster.place("kubectl get endpointslices"),
-        cluster.place("kubectl exec"),
+        installed.place("docker build"),
+        installed.place(apply, " Namespace/robot "),
+        installed.place("kubectl create", " Secret/robot-secrets "),
+        installed.place(apply, " ConfigMap/robot-config "),
+        installed.place(apply, " PersistentVolume/robot-postgres "),
+        installed.place(apply, " StatefulSet/postgres "),
+        installed.place(rollout, " statefulset/postgres "),
+        installed.place(apply, " PersistentVolume/robot-minio "),
+        installed.place(apply, " StatefulSet/minio "),
+        installed.place(rollout, " statefulset/minio "),
+        installed.place(apply, " StatefulSet/redis "),
+        installed.place(rollout, " statefulset/redis "),
+        installed.place(apply, " Deployment/metrics-server "),
+        installed.place(rollout, " deployment/metrics-server "),
+        installed.place(apply, " Deployment/robot-backend "),
+        installed.place(rollout, " deployment/robot-backend "),
+        installed.place(apply, " Deployment/robot-worker "),
+        *(installed.place(rollout, f" deployment/robot-{name} ") for name in ("reader", "worker", "watcher", "flower")),
+        installed.place(apply, " HorizontalPodAutoscaler/robot-worker "),
+        installed.place("kubectl get endpointslices"),
+        installed.place("kubectl exec"),
     ]
     assert places == sorted(set(places))
-    waits = [place for place, call in enumerate(cluster.calls) if call.startswith(rollout)]
-    assert all(cluster.calls[place].endswith("--timeout=300s") for place in waits)
-    assert all(cluster.calls[place + 1].startswith("kubectl get pods,services") for place in waits)
+    waits = [place for place, call in enumerate(installed.calls) if call.startswith(rollout)]
+    assert all(installed.calls[place].endswith("--timeout=300s") for place in waits)
+    assert all(installed.calls[place + 1].startswith("kubectl get pods,services") for place in waits)
 
 
-def test_every_workload_of_the_overlay_is_waited_for(cluster: Cluster) -> None:
-    assert cluster.run("install.sh", "--no-build").returncode == 0
-    waited = {call.split()[3].split("/")[1] for call in cluster.calls if call.startswith("kubectl rollout status")}
+def test_every_workload_of_the_overlay_is_waited_for(installed: Cluster) -> None:
+    waited = {call.split()[3].split("/")[1] for call in installed.calls if call.startswith("kubectl rollout status")}
     assert waited == set(pods(rendered("overlays/dev")))
 
 
-def test_in_the_end_everything_of_the_overlay_is_applied(cluster: Cluster) -> None:
-    assert cluster.run("install.sh", "--no-build").returncode == 0
-    last = [call for call in cluster.calls if call.startswith("kubectl apply")][-1].split("<")[1].split()
+def test_in_the_end_everything_of_the_overlay_is_applied(installed: Cluster) -> None:
+    last = [call for call in installed.calls if call.startswith("kubectl apply")][-1].split("<")[1].split()
     assert sorted(last) == sorted(f"{kind}/{name}" for kind, _, name in rendered("overlays/dev"))
 
 
-def test_the_second_time_the_passwords_stay_and_nothing_else_is_different(cluster: Cluster) -> None:
+def test_the_second_time_the_passwords_stay_and_nothing_else_is_different(installed: Cluster, cluster: Cluster) -> None:
     """S0-41."""
+    cluster.has("secret/robot-secrets")
     assert cluster.run("install.sh").returncode == 0
-    first, objects = cluster.calls, cluster.applied()
-    cluster.forget()
-    assert cluster.run("install.sh").returncode == 0
-    without_create = [call for call in first if not call.startswith("kubectl create") and "persistentvolume" not in call]
+    without_create = [call for call in installed.calls if not call.startswith("kubectl create") and "persistentvolume" not in call]
     paths = re.compile(r"/\S+")
     assert [paths.sub("F", call) for call in cluster.calls] == [paths.sub("F", call) for call in without_create]
-    assert cluster.applied() == objects
+    assert cluster.applied() == installed.applied()
 
 
 @pytest.mark.parametrize(("refused", "said", "never"), [
