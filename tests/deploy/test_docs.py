@@ -37,7 +37,7 @@ ROWS = {
     "S0-58": ["alembic current", "alembic history", "alembic downgrade", "alembic upgrade head --sql"],
     "S3-11": ["CrashLoopBackOff", "SECRET_KEY must have at least 32 bytes", "clash", "/up", "simyard install: database",
               "--previous"],
-    "S4-18": ["### A volume is not bound", "Docker's socket", "hostPath", "no limit on the", "components.yaml",
+    "S4-18": ["### A volume is not bound", "Docker's socket", "hostPath", "share the queue", "components.yaml",
               "resources.requests"],
     "restoring": ["## Restoring", "### The drill", "restore-drill", "pg_restore"],
     "losses": ["### Redis is gone", "### The S3 server is gone", "### Postgres is gone", "### Nothing starts any more"],
