@@ -1,11 +1,15 @@
 """install.sh brings all up in the order in which the parts need each other, and stops where one does not come."""
 
 import re
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
 from tests.deploy.cluster import Cluster
-from tests.k8s.rendering import pods, rendered
+from tests.k8s.rendering import ROOT, pods, rendered
 
 FILLED = ["apiservice/v1beta1.metrics.k8s.io", "crd/servicemonitors.monitoring.coreos.com",
           "crd/certificates.cert-manager.io", "ingressclass/nginx", "secret/robot-backup"]
@@ -140,3 +144,26 @@ def test_wrong_options_are_named(cluster: Cluster, arguments: list[str], said: s
     assert done.returncode == 1
     assert said in done.stderr
     assert cluster.calls == []
+
+
+class Part(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(503 if self.path == "/ill" else 200)
+        self.end_headers()
+        self.wfile.write(b"told")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("path", "code", "said"), [("/well", 0, "ok .*/well told"), ("/ill", 1, "FAIL .*/ill .*503")])
+def test_a_connection_is_well_only_if_the_answer_is(path: str, code: int, said: str) -> None:
+    """S0-41, S1-12: as it is sent into the pod of web, on stdin."""
+    with HTTPServer(("127.0.0.1", 0), Part) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        done = subprocess.run([sys.executable, "-", address, f"{address}{path}"], capture_output=True, text=True,
+                              input=(ROOT / "deploy/connections.py").read_text(), check=False)
+        server.shutdown()
+    assert done.returncode == code
+    assert re.search(said, done.stdout)
