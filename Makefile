@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: install demo up test check bench openapi lock
+.PHONY: install demo up test check audit bench openapi lock
 
 install: .venv/installed  ## .venv with everything, from the hashed locks
 
@@ -30,6 +31,17 @@ check: install  ## lint, types, import contracts, unit tests
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared webapp workers standalone client simulators
 	$(BIN)/pytest --numprocesses 2 -m "not servers and not long"
 
+audit: install .venv-audit/installed  ## the manifests, by checkov, which does not get on with our own packages
+	rm -rf .venv-audit/manifests && mkdir .venv-audit/manifests
+	for overlay in base overlays/dev overlays/prod; do \
+		$(BIN)/kubectl kustomize k8s/$$overlay > .venv-audit/manifests/$$(basename $$overlay).yaml || exit 1; done
+	.venv-audit/bin/checkov --config-file .checkov.yaml --directory .venv-audit/manifests
+
+.venv-audit/installed: requirements-audit.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet --require-hashes --requirement requirements-audit.txt
+	@touch $@
+
 bench: install  ## each figure a ratio against its limit, measured in the same run
 	$(BIN)/python -m benchmarks
 
@@ -37,6 +49,11 @@ openapi: install  ## docs/openapi.json anew, after the API was changed on purpos
 	$(BIN)/python -m webapp.openapi > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 
-lock:  ## the hashed locks anew; needs uv
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" setup.cfg --output-file requirements.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra standalone --extra otel --extra dev setup.cfg --output-file requirements-dev.txt
+lock:  ## the hashed locks anew; needs uv. Images get the very versions that the tests run with
+	$(COMPILE) --extra standalone --extra otel --extra dev setup.cfg --output-file requirements-dev.txt
+	$(COMPILE) --extra web --extra worker setup.cfg --output-file requirements.txt
+	$(COMPILE) --no-annotate --constraint requirements-dev.txt --extra web --extra otel setup.cfg --output-file requirements-web.txt
+	$(COMPILE) --no-annotate --constraint requirements-dev.txt --extra worker --extra otel setup.cfg --output-file requirements-worker.txt
+	sed -n '/^simulator =/,/^\#/s/^    //p' setup.cfg | $(COMPILE) --no-annotate --constraint requirements-dev.txt - --output-file requirements-simulator.txt
+	echo setuptools | $(COMPILE) --no-annotate --constraint requirements-dev.txt - --output-file requirements-build.txt
+	echo checkov | $(COMPILE) - --output-file requirements-audit.txt
