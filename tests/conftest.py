@@ -30,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("servers")
         if item.path.name in LONG or "end_to_end" in item.path.parts:
             item.add_marker("long")
+    # What starts stacks takes longest: first, so that in the end no worker has many of them before it alone.
+    items.sort(key=lambda item: item.path.parent.name not in ("integration", "standalone", "end_to_end"))
 
 
 @pytest.fixture(scope="session")

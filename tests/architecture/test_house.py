@@ -74,7 +74,7 @@ def test_every_import_contract_notices_a_planted_import(copy: Path) -> None:
         "shared/messaging/queue.py": "import sqlalchemy as _, minio as _m",
         "webapp/__init__.py": "import workers.facts",
         "client/cli.py": "import standalone, shared.settings",
-        "workers/decision.py": "import shared.persistence.database, sqlalchemy, redis",
+        "workers/decision.py": "import shared.persistence.database, sqlalchemy, redis, kubernetes",
         "workers/player.py": "import foxglove",
     }
     for path, source in plants.items():

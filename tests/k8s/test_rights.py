@@ -2,10 +2,7 @@
 
 from tests.k8s.rendering import everything, of_kind, pods, rendered
 
-RULES = [
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get", "list", "watch", "delete", "patch"]},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-]
+RULES = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get", "list", "watch", "delete", "patch"]}]
 
 
 def test_workers_and_watchers_may_handle_pods_of_simulators_and_nothing_else() -> None:

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The first process of a program's container, given to its /bin/sh as text: runs the program in a session of its own,
 # stops it when the stop file appears, keeps its output and its exit code.
 #
@@ -40,8 +41,9 @@ tee -a "$control/$log" <"$control/$name.pipe" &
 tee=$!
 # In the foreground: a background command of a shell ignores SIGINT, and so would the program.
 (
-    own=exec
+    own="exec"
     command -v setsid >/dev/null 2>&1 && own='exec setsid'
+    # shellcheck disable=SC2016 # for the inner shell
     $own /bin/sh -c 'umask 007; echo $$ >"$0"; exec "$@"' "$control/$name.pid" "$@"
 ) </dev/null >"$control/$name.pipe" 2>&1
 code=$?

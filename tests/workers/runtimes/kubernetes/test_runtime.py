@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+import yaml
 
 from shared.domain.errors import Conflict, InvalidSpec, Unavailable
 from shared.domain.specs import Limits, Program, Resources, Stop
@@ -18,6 +19,8 @@ from workers.runtimes.kubernetes import runtime as module
 from workers.runtimes.kubernetes.cluster import Cluster as Api
 from workers.runtimes.kubernetes.pods import QUARANTINE, Site
 from workers.runtimes.kubernetes.runtime import KubernetesRuntime
+
+K8S = Path(__file__).parents[4] / "k8s"
 
 
 def run(script: str = "exit 0", **fields: object) -> Run:
@@ -39,6 +42,19 @@ def test_a_life_costs_five_calls_and_needs_the_rights_of_pods_alone(
     cluster.wait_until_gone(str(name))
     calls = [(call.verb, call.resource) for call in cluster.server.calls]
     assert calls == [("create", "pods"), ("get", "pods"), ("delete", "pods"), ("patch", "pods")]
+
+
+def test_all_that_it_asks_for_is_what_its_account_may(runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    """S0-71, S4-20: k8s/base/rbac.yaml gives exactly these rights."""
+    name = started(runtime, "sleep 60")
+    until(lambda: name in runtime.hints(0.1))
+    runtime.observe(Name(uuid4(), 1))
+    runtime.kill(name)
+    runtime.remove(name)
+    runtime.quarantine(name)
+    [role] = [each for each in yaml.safe_load_all((K8S / "base/rbac.yaml").read_text()) if each["kind"] == "Role"]
+    allowed = {(verb, resource) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    assert {(call.verb, call.resource) for call in cluster.server.calls} == allowed
 
 
 def test_what_it_recorded_and_said_arrives(runtime: KubernetesRuntime, web: FakeWeb) -> None:
