@@ -85,6 +85,9 @@ class FakeRuntime:
         hinted, self._hinted = self._hinted, set()
         return hinted
 
+    def close(self) -> None:
+        pass
+
 
 class FakeWeb:
     """What a recorder talks to: web's internal routes and an S3 that takes parts, on a free port of the loopback."""

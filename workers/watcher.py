@@ -229,6 +229,7 @@ def main() -> None:
     try:
         Watcher(doors, settings.audit_keep_days).run(stopped)
     finally:
+        doors.runtime.close()
         doors.connections.close()
         traces.end()
 

@@ -27,7 +27,9 @@ def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]
         images = {"sim:1": Image(), "worker:1": Image()}
         with FakeWeb() as web, Cluster(tmp_path, images=images, delays=Delays(second=0.05)) as cluster:
             site = Site("test", "robot-sims", "worker:1", web.url)
-            yield KubernetesRuntime(site, Api("robot-sims", cluster.kubeconfig))
+            runtime = KubernetesRuntime(site, Api("robot-sims", cluster.kubeconfig))
+            yield runtime
+            runtime.close()
         return
     with FakeWeb() as web:
         local = LocalRuntime(tmp_path, {"url": web.url}, {"PATH": "/usr/bin:/bin"})

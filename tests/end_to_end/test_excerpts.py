@@ -109,9 +109,14 @@ def test_a_reading_ends_when_its_client_goes(stack: Stack, tmp_path: Path) -> No
 def _reader(stack: Stack) -> int:
     """The pid of this stack's reader."""
     token = json.loads((stack.data / "kept.json").read_text())["secrets"]["reader_token"].encode()
-    (found,) = [int(place.name) for place in Path("/proc").iterdir() if place.name.isdigit()
-                and b"workers.reader" in _read(place / "cmdline") and token in _read(place / "environ")]
+    alike = {int(place.name) for place in Path("/proc").iterdir() if place.name.isdigit()
+             and b"workers.reader" in _read(place / "cmdline") and token in _read(place / "environ")}
+    (found,) = {pid for pid in alike if _parent(pid) not in alike}  # a child looks like it until its exec
     return found
+
+
+def _parent(pid: int) -> int:
+    return int((_read(Path("/proc", str(pid), "stat")).rpartition(b")")[2].split() or [b"", b"0"])[1])
 
 
 def _excerpts_at_work(stack: Stack) -> list[int]:

@@ -121,3 +121,6 @@ class Runtime(Protocol):
 
     def hints(self, timeout_seconds: float) -> set[Name]:
         """Attempts that may have changed, as soon as there are any; empty after the timeout."""
+
+    def close(self) -> None:
+        """Listen for no more hints."""

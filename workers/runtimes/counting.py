@@ -11,6 +11,7 @@ CALLS = ("start", "observe", "stop", "kill", "salvage", "remove", "quarantine", 
 class _Counting:
     def __init__(self, runtime: Runtime, failed: Callable[[str], None]) -> None:
         self.host, self.boot, self.keeps = runtime.host, runtime.boot, runtime.keeps
+        self.close = runtime.close
         self._failed = failed
         for call in CALLS:
             setattr(self, call, self._counted(call, getattr(runtime, call)))

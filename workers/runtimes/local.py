@@ -218,6 +218,9 @@ class LocalRuntime:
                 found.add(name)
         return found
 
+    def close(self) -> None:
+        """See Runtime. Nothing listens between two calls."""
+
     # -- ending --------------------------------------------------------------------------------------------------
 
     def stop(self, name: Name, signal_number: int) -> bool:

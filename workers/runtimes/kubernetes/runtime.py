@@ -127,6 +127,10 @@ class KubernetesRuntime:
         """See Runtime. Raises FrozenView when nothing was seen for long."""
         return self._view.changed(timeout_seconds)
 
+    def close(self) -> None:
+        """See Runtime."""
+        self._view.close()
+
     def _find(self, name: Name) -> Body | None:
         """The pod as it is now, if it is this installation's."""
         try:

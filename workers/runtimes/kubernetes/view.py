@@ -33,6 +33,7 @@ class View:
         self._changed: set[Name] = set()
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
         self._revision = ""
         self._listed = clock()  # when everything was seen last
 
@@ -64,9 +65,13 @@ class View:
             raise FrozenView(f"no list of pods for {FROZEN_SECONDS:g} s")
         return changed
 
+    def close(self) -> None:
+        """Look no more; a watch that hangs is left behind."""
+        self._closed.set()
+
     def _run(self) -> None:
-        """Never returns. A watch that ends is taken up where it ended; one that expired begins with a list."""
-        while True:
+        """Until closed. A watch that ends is taken up where it ended; one that expired begins with a list."""
+        while not self._closed.is_set():
             try:
                 if not self._revision or self._clock() - self._listed > RELIST_SECONDS:
                     self._list()
@@ -74,15 +79,12 @@ class View:
             except Expired:
                 self._revision = ""
             except Unavailable as error:
-                log.warning("the pods cannot be watched: %s", error)
-                self._pause()
+                if not self._closed.wait(PAUSE_SECONDS):
+                    log.warning("the pods cannot be watched: %s", error)
             except Exception:  # whatever an answer was, the next may be better; a view that stays blind ends above
                 log.exception("the pods cannot be watched")
                 self._revision = ""
-                self._pause()
-
-    def _pause(self) -> None:
-        threading.Event().wait(PAUSE_SECONDS)
+                self._closed.wait(PAUSE_SECONDS)
 
     def _list(self) -> None:
         found, revision = self._cluster.find(self._selector)

@@ -32,5 +32,7 @@ def api(cluster: Cluster) -> Api:
 
 
 @pytest.fixture
-def runtime(api: Api, web: FakeWeb) -> KubernetesRuntime:
-    return KubernetesRuntime(Site("test", "robot-sims", "worker:1", web.url), api)
+def runtime(api: Api, web: FakeWeb) -> Iterator[KubernetesRuntime]:
+    runtime = KubernetesRuntime(Site("test", "robot-sims", "worker:1", web.url), api)
+    yield runtime
+    runtime.close()

@@ -102,4 +102,5 @@ def test_a_frozen_view_is_not_served(api: Api, cluster: Cluster) -> None:
     now[0] = module.FROZEN_SECONDS + 1
     with pytest.raises(FrozenView):
         view.changed(0)
+    view.close()
     cluster.server.faults.answer()
