@@ -44,7 +44,12 @@ def collect(doors: Doors, job: UUID) -> None:
         doors.runtime.kill(Name(job, row.attempt))
         _end_without_facts(doors, row, "what it recorded could not be collected in time")
     elif doors.runtime.observe(Name(job, row.attempt)).recorder != Recorder.WORKING:
-        _salvage(doors, row)
+        with doors.connections.database.single() as tx:
+            last = job_by_id(tx, job)
+        if last is not None and last.facts is not None:  # it spoke just before its end
+            _register_unless_late(doors, last, is_late=False)
+        else:
+            _salvage(doors, row)
 
 
 def _salvage(doors: Doors, row: JobRow) -> None:

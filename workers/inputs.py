@@ -2,6 +2,7 @@
 program. Each lies in a folder of its own below SIMYARD_INPUTS, named by the bundle's id, for reading only."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def _fresh_url(uplink: Uplink, bundle: str, name: str) -> str:
 def main(control: Path, grant: str | None = None) -> None:
     """Exit code 0 when all is there; else, however it ended, the attempt's limit file and its last word say why the
     program was not started."""
+    if grant is not None:
+        os.umask(0o007)  # in a pod, where the program is another user of our group
     control.mkdir(parents=True, exist_ok=True)
     (control.parent / "inputs").mkdir(exist_ok=True)
     _say(control, "its inputs were not brought")

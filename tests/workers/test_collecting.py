@@ -218,6 +218,21 @@ def test_while_a_recorder_works_nothing_is_done(workshop: Workshop) -> None:
     assert workshop.job(job).state == "COLLECTING"
 
 
+def test_a_recorder_that_speaks_just_before_its_end_is_heard(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = workshop.collecting("success", record=OPTIONAL)
+
+    def end(name: Name) -> Observation:
+        with workshop.database.transaction() as tx:
+            tx.execute(text("UPDATE attempts SET facts = CAST(:said AS jsonb) WHERE job = :job"),
+                       {"said": json.dumps(facts()), "job": job})
+        return Observation(Seen.ENDED, exit_code=0, recorder=Recorder.DONE)
+
+    monkeypatch.setattr(workshop.runtime, "observe", end)
+    collect(workshop.doors, job)
+    assert workshop.job(job).state == "SUCCEEDED"
+
+
 def test_a_dead_recorder_is_replaced_a_few_times(workshop: Workshop) -> None:
     job = workshop.collecting(record=OPTIONAL)
     workshop.runtime.things[Name(job, 1)] = Observation(Seen.ENDED, exit_code=0)

@@ -47,8 +47,11 @@ class PodLaunch:
             raise Unavailable(f"{self._name} came too late through its gate", code="runtime_unavailable")
         try:
             self._cluster.create(self._pod)
-        except Conflict:
-            self._adopt()
+        except Conflict as conflict:
+            try:
+                self._adopt()
+            except NotFound:  # another conflict than that of names, as of a quota that many ask at once
+                raise Unavailable(conflict.detail, code="runtime_unavailable") from conflict
         except Unavailable:
             try:
                 self._adopt()

@@ -129,6 +129,17 @@ def test_a_create_that_was_not_done_may_be_tried_again(
     runtime.start(new).go()
 
 
+def test_a_conflict_of_something_else_than_names_is_no_failure(
+        runtime: KubernetesRuntime, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a quota that many ask at once."""
+    def conflict(_: object) -> None:
+        raise Conflict("Operation cannot be fulfilled on resourcequotas")
+
+    monkeypatch.setattr(api, "create", conflict)
+    with pytest.raises(Unavailable, match="resourcequotas"):
+        started(runtime)
+
+
 def test_a_quota_that_is_full_is_no_failure(runtime: KubernetesRuntime, cluster: Cluster) -> None:
     cluster.registry.pod_quotas["robot-sims"] = 0
     with pytest.raises(Unavailable, match="exceeded quota"):
