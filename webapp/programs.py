@@ -75,16 +75,20 @@ def _outside(template: TemplateSpec, settings: WebSettings) -> Iterator[FieldErr
     if template.pull_secret is not None and template.pull_secret not in patterns(settings.allowed_pull_secrets):
         yield FieldError("pull_secret", f"{template.pull_secret} is not among ALLOWED_PULL_SECRETS")
     for key, value in template.node_selector.items():
-        if not any(fnmatchcase(f"{key}={value}", each) for each in patterns(settings.allowed_node_labels)):
+        if not _matches(f"{key}={value}", patterns(settings.allowed_node_labels)):
             yield FieldError(f"node_selector.{key}", f"{key}={value} is not among ALLOWED_NODE_LABELS")
     for place, toleration in enumerate(template.tolerations):
         key = str(toleration.get("key", ""))
-        if not any(fnmatchcase(key, each) for each in patterns(settings.allowed_tolerations)):
+        if not _matches(key, patterns(settings.allowed_tolerations)):
             yield FieldError(f"tolerations.{place}.key", f"{key or 'every key'} is not among ALLOWED_TOLERATIONS")
 
 
 def _is_allowed(image: str, settings: WebSettings) -> bool:
-    return not settings.image_patterns or any(fnmatchcase(image, each) for each in settings.image_patterns)
+    return not settings.image_patterns or _matches(image, settings.image_patterns)
+
+
+def _matches(text: str, allowed: list[str]) -> bool:
+    return any(fnmatchcase(text, each) for each in allowed)
 
 
 def _over(errors: list[FieldError]) -> InvalidSpec:

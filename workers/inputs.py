@@ -1,7 +1,6 @@
 """Brings a simulator the bundles that it asked for: `python -m workers.inputs CONTROL [GRANT]`, run before the
 program. Each lies in a folder of its own below SIMYARD_INPUTS, named by the bundle's id, for reading only."""
 
-import json
 import os
 import shutil
 import sys
@@ -9,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from workers.fetching import Unsound, fetch
+from workers.guards import tell_limit
 from workers.uplink import Over, Refused, Uplink, grant_of
 
-LIMIT_BYTES = 1023
 LEAVE_FREE = 256 << 20  # bytes
 
 
@@ -44,20 +43,13 @@ def main(control: Path, grant: str | None = None) -> None:
         os.umask(0o007)  # in a pod, where the program is another user of our group
     control.mkdir(parents=True, exist_ok=True)
     (control.parent / "inputs").mkdir(exist_ok=True)
-    _say(control, "its inputs were not brought")
+    tell_limit(control, "runtime_error", "its inputs were not brought")
     try:
         bring(control.parent / "inputs", Uplink(grant_of(control, grant)))
     except (Unsound, Refused, Over, OSError) as error:
-        _say(control, f"its inputs could not be fetched: {error}"[:400])
+        tell_limit(control, "runtime_error", f"its inputs could not be fetched: {error}"[:400])
         sys.exit(str(error))
-    _say(control, None)
-
-
-def _say(control: Path, message: str | None) -> None:
-    said = "" if message is None else json.dumps({"reason": "runtime_error", "message": message})
-    limit = control / "limit"  # where it is there, it is written in place: there may be no room for more
-    with limit.open("r+" if limit.exists() else "w") as file:
-        file.write(said.ljust(LIMIT_BYTES))
+    tell_limit(control, None)
 
 
 if __name__ == "__main__":

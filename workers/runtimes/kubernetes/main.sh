@@ -5,8 +5,8 @@
 #   sh -c main.sh NAME ATTEMPT SIGNAL GRACE COMMAND...
 #
 # The first process of a pod's container ignores signals that it does not handle, and a shell that waits for a program
-# handles none: so DELETE is heard of by the recorder's preStop hook, which makes the stop file (pitfalls of sidecars:
-# see docs/decisions). Runs under dash, bash and busybox.
+# handles none: so DELETE is heard of by the recorder's preStop hook, which makes the stop file. Runs under dash, bash
+# and busybox.
 set -u
 umask 007
 name=$0 attempt=$1 signal=$2 grace=$3

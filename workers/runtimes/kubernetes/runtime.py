@@ -6,7 +6,6 @@ cannot be gone before its end was taken down; it is stopped by DELETE with its w
 force, for then two could run at once.
 """
 
-import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from time import monotonic
@@ -28,8 +27,6 @@ from workers.runtimes.kubernetes.pods import (
 )
 from workers.runtimes.kubernetes.view import View
 
-log = logging.getLogger(__name__)
-
 GATE_SECONDS = 10.0  # from the gate to the create; later it is left, for the watcher may have given it up
 KILL_SECONDS = 1
 
@@ -47,19 +44,11 @@ class PodLaunch:
             raise Unavailable(f"{self._name} came too late through its gate", code="runtime_unavailable")
         try:
             self._cluster.create(self._pod)
-        except Conflict as conflict:
+        except (Conflict, Unavailable) as failure:  # the name is taken, or the answer was lost
             try:
                 self._adopt()
-            except NotFound:  # another conflict than that of names, as of a quota that many ask at once
-                raise Unavailable(conflict.detail, code="runtime_unavailable") from conflict
-        except Unavailable:
-            try:
-                self._adopt()
-            except NotFound:
-                pass
-            else:
-                return
-            raise
+            except NotFound:  # nothing was made; the conflict was another, as of a quota that many ask at once
+                raise Unavailable(failure.detail, code="runtime_unavailable", remedy=failure.remedy) from failure
 
     def abandon(self) -> None:
         """Nothing was made yet."""

@@ -106,7 +106,7 @@ def _disruption(pod: Body, main: Body) -> Reason | None:
 
 
 def _recorder(status: Body, *, is_over: bool) -> Recorder:
-    """A recorder that waits to be started again after the program's end is not: see pitfalls of sidecars."""
+    """A sidecar that waits to be started again when the program has ended never is."""
     state = _state(status.get("initContainerStatuses"), RECORDER)
     if "running" in state and not is_over:
         return Recorder.WORKING
