@@ -43,6 +43,7 @@ class End:
     bundles: Sequence[BundleRecord] = ()
     attempt_columns: Mapping[str, Any] = field(default_factory=dict)
     kept: bool = False  # not all of what was recorded arrived, so what is left of it stays where it is
+    final: bool = False  # it may run still, where nobody sees it: no other attempt follows by itself
 
 
 class Lifecycle:
@@ -171,6 +172,11 @@ class Lifecycle:
             return tx.execute(transitions.PASS_GATE, {"row": job, "n": attempt, "where": host, "since": boot,
                                                       "token": token_hash}).rowcount == 1
 
+    def put_off(self, job: UUID, attempt: int, why: str) -> None:
+        """Say of an attempt that is to start what keeps its runtime from it; forgotten once it runs."""
+        with self._database.single() as tx:
+            tx.execute(transitions.PUT_OFF, {"row": job, "n": attempt, "why": why[:1000]})
+
     # -- moving --------------------------------------------------------------------------------------------------
 
     def transition_many(self, moves: Iterable[Move], *, actor: str) -> list[Move]:
@@ -215,7 +221,7 @@ class Lifecycle:
         return new
 
     def _end(self, tx: Connection, row: Row[Any], end: End) -> State:
-        new = State.QUEUED if self._retries(tx, row, end.outcome) else end_of(end.outcome)
+        new = State.QUEUED if not end.final and self._retries(tx, row, end.outcome) else end_of(end.outcome)
         values = {"passed": end.passed, "metrics": end.metrics or None, "outcome": end.outcome,
                   "message": end.message, "progress": end.progress or row.progress}
         tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))

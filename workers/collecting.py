@@ -4,6 +4,7 @@ Until the recorder has spoken there is nothing to do but to see that one is at w
 """
 
 import logging
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 SALVAGES = 3
 PATIENCE = timedelta(seconds=10)
+LOST = timedelta(minutes=10)  # that a machine which is not heard of may come back in, with what was recorded
 
 
 def collect(doors: Doors, job: UUID) -> None:
@@ -40,12 +42,23 @@ def collect(doors: Doors, job: UUID) -> None:
     is_late = row.now - row.state_since >= limit
     if row.facts is not None:
         _register_unless_late(doors, row, is_late=is_late)
-    elif is_late:
-        doors.runtime.kill(Name(job, row.attempt))
-        _end_without_facts(doors, row, "what it recorded could not be collected in time")
-    elif doors.runtime.observe(Name(job, row.attempt)).recorder != Recorder.WORKING:
+    else:
+        _see_to_recorder(doors, row, is_late=is_late)
+
+
+def _see_to_recorder(doors: Doors, row: JobRow, *, is_late: bool) -> None:
+    name = Name(row.id, row.attempt)
+    recorder = doors.runtime.observe(name).recorder
+    is_lost = recorder == Recorder.LOST
+    if is_late or (is_lost and row.now - row.state_since >= LOST):
+        doors.runtime.kill(name)
+        _end_without_facts(doors, row, "its node was not heard of again" if is_lost
+                           else "what it recorded could not be collected in time", final=is_lost)
+    elif recorder == Recorder.WORKING:
+        doors.runtime.stop(name, signal.SIGTERM)  # what else runs beside a program that has ended
+    elif not is_lost:
         with doors.connections.database.single() as tx:
-            last = job_by_id(tx, job)
+            last = job_by_id(tx, row.id)
         if last is not None and last.facts is not None:  # it spoke just before its end
             _register_unless_late(doors, last, is_late=False)
         else:
@@ -55,7 +68,7 @@ def collect(doors: Doors, job: UUID) -> None:
 def _salvage(doors: Doors, row: JobRow) -> None:
     """Start a recorder on what a dead one left, a few times; when nothing is left, end without."""
     run = run_of(row)
-    if row.salvages < SALVAGES:
+    if doors.runtime.keeps and row.salvages < SALVAGES:
         with doors.connections.database.transaction() as tx:
             if not begin_salvage(tx, row, hash_of(run.token)):
                 return
@@ -66,11 +79,11 @@ def _salvage(doors: Doors, row: JobRow) -> None:
                        else f"{SALVAGES} recorders died on what it recorded")
 
 
-def _end_without_facts(doors: Doors, row: JobRow, message: str) -> None:
+def _end_without_facts(doors: Doors, row: JobRow, message: str, *, final: bool = False) -> None:
     outcome = Reason.UPLOAD_FAILED if row.outcome == SUCCESS else row.outcome
     text = message if row.message is None else f"{row.message}; {message}"
     kept = doors.runtime.keeps and row.kind == Kind.INSTANCE  # of the others nothing is here that is nowhere else
-    doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text, kept=kept))
+    doors.connections.lifecycle.finish(End(row.id, row.attempt, outcome, text, kept=kept, final=final))
 
 
 def _register_unless_late(doors: Doors, row: JobRow, *, is_late: bool) -> None:

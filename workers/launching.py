@@ -6,7 +6,7 @@ import secrets
 import sys
 from uuid import UUID
 
-from shared.domain.errors import InvalidSpec, Refused
+from shared.domain.errors import InvalidSpec, Refused, Unavailable
 from shared.domain.moves import Move
 from shared.domain.specs import Program
 from shared.domain.states import Kind, Reason, State
@@ -47,6 +47,9 @@ def _go(doors: Doors, row: JobRow, ready: Launch) -> None:
         reason = Reason.INVALID_SPEC if isinstance(refusal, InvalidSpec) else Reason.RUNTIME_ERROR
         doors.connections.lifecycle.transition_many(
             [Move(row.id, row.attempt, State.STARTING, State.COLLECTING, reason, refusal.detail)], actor="worker")
+    except Unavailable as failure:  # the watcher queues it anew when nothing can come of it any more
+        doors.connections.lifecycle.put_off(row.id, row.attempt, f"its start is put off: {failure}")
+        raise
 
 
 def run_of(row: JobRow) -> Run:

@@ -81,10 +81,11 @@ def postpone(tx: Connection, ids: Sequence[UUID], wait: timedelta) -> None:
 
 
 def begin_salvage(tx: Connection, row: JobRow, token_hash: str) -> bool:
-    """Give the attempt's next recorder its token, and count it; False when somebody else has done so meanwhile."""
+    """Give the attempt's next recorder its token, and count it; False when somebody else has done so meanwhile, or the
+    last one has spoken."""
     return tx.execute(
         update(attempts).where(attempts.c.job == row.id, attempts.c.number == row.attempt,
-                               attempts.c.salvages == row.salvages)
+                               attempts.c.salvages == row.salvages, attempts.c.facts.is_(None))
         .values(token_hash=token_hash, salvages=attempts.c.salvages + 1)
     ).rowcount == 1
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Interval, Row, Update, bindparam, func, insert, literal, select, text, update
+from sqlalchemy import Connection, Interval, Row, Update, bindparam, case, func, insert, literal, select, text, update
 
 from shared.domain.moves import Move
 from shared.domain.states import ENDED, OVERDUE_SECONDS, SUCCESS, Kind, Reason, State, check
@@ -105,16 +105,24 @@ def _columns_of(new: State) -> dict[str, Any]:
     return values
 
 
+# A message tells of the outcome, or, while there is none, why the start is put off.
+_FIRST_WORD = case((jobs.c.outcome.is_not(None), jobs.c.message))
+_PUT_OFF = case((jobs.c.outcome.is_(None), jobs.c.message))
+PUT_OFF = (update(jobs).where(jobs.c.id == bindparam("row"), jobs.c.attempt == bindparam("n"),
+                              jobs.c.state == State.STARTING, jobs.c.outcome.is_(None))
+           .values(message=bindparam("why"), version=jobs.c.version + 1))
+
+
 @cache
 def _update_to(new: State) -> Update:
     """The statement that moves a locked job to this state; the outcome that was first stays."""
     if new == State.QUEUED:
         more: dict[str, Any] = {
             "attempt": jobs.c.attempt + 1, "outcome": None, "exit_code": None, "progress": None, "passed": None,
-            "metrics": None, "message": None, "not_before": NOW + bindparam("wait", type_=Interval)}
+            "metrics": None, "message": _PUT_OFF, "not_before": NOW + bindparam("wait", type_=Interval)}
     else:
         more = {"outcome": func.coalesce(jobs.c.outcome, bindparam("result")),
-                "message": func.coalesce(jobs.c.message, bindparam("note")),
+                "message": func.coalesce(_FIRST_WORD, bindparam("note")),
                 "exit_code": func.coalesce(jobs.c.exit_code, bindparam("code"))}
     return update(jobs).where(jobs.c.id == bindparam("row")).values(_columns_of(new) | more)
 

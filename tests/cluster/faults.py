@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from tests.cluster.refusals import Refusal
 from tests.cluster.registry import Registry
 
-_REASONS = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
+_REASONS = {403: "Forbidden", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
 _MESSAGES = {
     429: "Too many requests, please try again later.",
     500: "Internal error occurred: etcdserver: request timed out",
@@ -52,11 +52,12 @@ class Faults:
         self._answering.set()
         self.gone_as: Literal["event", "status"] = "event"  # how a watch from a forgotten revision is told 410
 
-    def refuse(self, code: int, *, times: int = 1, verb: str | None = None, retry_after: int | None = None) -> None:
+    def refuse(self, code: int, message: str | None = None, *, times: int = 1, verb: str | None = None,
+               retry_after: int | None = None) -> None:
         """The next requests (of this RBAC verb) are answered with an error, and nothing is done. A 429 has Retry-After
         always, and a text for its body, as when Kubernetes protects itself; the others a Status."""
         after = 1 if code == 429 and retry_after is None else retry_after
-        refusal = Refusal(code, _REASONS[code], _MESSAGES[code], retry_after=after, is_plain=code == 429)
+        refusal = Refusal(code, _REASONS[code], message or _MESSAGES[code], retry_after=after, is_plain=code == 429)
         self._add(_Fault("given", times, verb, refusal))
 
     def cut(self, *, times: int = 1, verb: str | None = "create") -> None:

@@ -281,6 +281,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.answer != "given":
             raise HungUp
         self.send_response_only(code)
+        self.send_header("Date", self.date_time_string())
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))
         for name, value in headers.items():

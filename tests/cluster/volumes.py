@@ -62,11 +62,16 @@ class Paths:
 
 
 def mounted_places(container: Body, volumes: Path) -> dict[str, Path]:
-    """The folder or file of the host behind each of a container's mounts."""
-    places = {}
-    for mount in container.get("volumeMounts", []):
-        place = volumes / mount["name"] / mount.get("subPath", "")
+    """The folder or file of the host behind each of a container's mounts. One that lies within another is found there
+    as well, by whoever goes there from above."""
+    places: dict[str, Path] = {}
+    for mount in sorted(container.get("volumeMounts", []), key=lambda mount: len(mount["mountPath"])):
+        place, path = volumes / mount["name"] / mount.get("subPath", ""), mount["mountPath"]
         if not place.exists():
             place.mkdir(parents=True)
-        places[mount["mountPath"]] = place
+        for above in (above for above in places if path.startswith(f"{above}/")):
+            within = places[above] / path[len(above) + 1:]
+            if not within.is_symlink():
+                within.symlink_to(place)
+        places[path] = place
     return places

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,12 +10,13 @@ import pytest
 from sqlalchemy import select, text
 
 from shared.domain.errors import Unavailable
-from shared.domain.specs import Limits, Record
+from shared.domain.specs import Limits, Record, Retry
+from shared.domain.states import Reason
 from shared.persistence.models import attempts, blobs, bundle_files, bundle_topics, bundles, garbage
 from shared.storage import keys
 from tests.shared.test_lifecycle import at_once
 from tests.workers.conftest import Workshop
-from workers.collecting import SALVAGES, collect
+from workers.collecting import LOST, SALVAGES, collect
 from workers.garbage import delete_garbage
 from workers.runtimes.base import Name, Observation, Recorder, Seen
 
@@ -211,11 +213,39 @@ def test_facts_that_are_none_end_the_attempt_without(workshop: Workshop, said: d
     assert rows(workshop, bundles) == []
 
 
-def test_while_a_recorder_works_nothing_is_done(workshop: Workshop) -> None:
-    job = workshop.collecting()
+def test_while_a_recorder_works_only_what_runs_beside_the_program_is_stopped(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, stopped = workshop.collecting(), list[Name]()
     workshop.runtime.things[Name(job, 1)] = Observation(Seen.ENDED, exit_code=0, recorder=Recorder.WORKING)
+    monkeypatch.setattr(workshop.runtime, "stop", lambda name, _: bool(stopped.append(name)))
     collect(workshop.doors, job)
-    assert workshop.job(job).state == "COLLECTING"
+    assert (workshop.job(job).state, stopped) == ("COLLECTING", [Name(job, 1)])
+
+
+@pytest.mark.parametrize("collect_seconds", [5, 3600])
+def test_a_machine_that_is_not_heard_of_is_waited_for_and_nothing_runs_again_by_itself(
+        workshop: Workshop, collect_seconds: float) -> None:
+    """For it may run there still."""
+    job = workshop.collecting("node_lost", limits=Limits(collect_seconds=collect_seconds),
+                              retry=Retry(max_attempts=3, on=(Reason.NODE_LOST,)))
+    workshop.runtime.things[Name(job, 1)] = Observation(Seen.ENDED, recorder=Recorder.LOST)
+    collect(workshop.doors, job)
+    assert (workshop.job(job).state, workshop.job(job).attempt) == ("COLLECTING", 1)
+    with workshop.database.transaction() as tx:
+        tx.execute(text("UPDATE jobs SET state_since = now() - :ago"), {"ago": min(LOST, 2 * timedelta(seconds=5))})
+    collect(workshop.doors, job)
+    assert workshop.job(job).state == ("FAILED" if collect_seconds == 5 else "COLLECTING")
+    with workshop.database.transaction() as tx:
+        tx.execute(text("UPDATE jobs SET state_since = now() - :ago"), {"ago": LOST})
+    collect(workshop.doors, job)
+    row = workshop.job(job)
+    assert (row.state, row.outcome, row.message) == ("FAILED", "node_lost", "its node was not heard of again")
+
+
+def test_a_machine_that_is_surely_gone_lets_it_run_again(workshop: Workshop) -> None:
+    job = workshop.collecting("node_lost", retry=Retry(max_attempts=3, on=(Reason.NODE_LOST,)))
+    collect(workshop.doors, job)
+    assert (workshop.job(job).state, workshop.job(job).attempt) in (("QUEUED", 2), ("STARTING", 2))
 
 
 def test_a_recorder_that_speaks_just_before_its_end_is_heard(

@@ -23,11 +23,12 @@ from shared.lifecycle import Lifecycle
 from shared.logs import JsonFormatter
 from shared.persistence.garbage import discard
 from standalone.servers import Servers
+from tests.fakes import FakeRuntime
 from tests.waiting import until
 from tests.workers.conftest import Workshop, running
 from workers import launching, stopping
 from workers.drain import drain
-from workers.runtimes.base import Name, Observation, Recorder, Run, Seen
+from workers.runtimes.base import Name, NotMade, Observation, Recorder, Run, Seen
 from workers.watcher import LeaseLost, Watcher
 
 
@@ -71,6 +72,38 @@ def test_a_program_that_waits_behind_a_closed_gate_is_abandoned(
     launching.launch(workshop.doors, job)
     assert workshop.runtime.started == []
     assert workshop.runtime.observe(Name(job, 1)).never_started
+
+
+def test_why_a_start_is_put_off_is_said_until_it_runs(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it goes back to the queue, and into the next attempt."""
+    def full(*_: object) -> None:
+        raise NotMade("exceeded quota")
+
+    watcher, job = Watcher(workshop.doors), workshop.admitted()
+    with monkeypatch.context() as patched, pytest.raises(NotMade):
+        patched.setattr(FakeRuntime, "begin", full)
+        launching.launch(workshop.doors, job)
+    said = "its start is put off: exceeded quota"
+    assert workshop.job(job).message == said
+    workshop.runtime.things[Name(job, 1)] = Observation(Seen.ABSENT, never_started=True)
+    watcher.look([job])
+    assert (workshop.job(job).state, workshop.job(job).message) == ("QUEUED", said)
+    watcher.sweep()
+    assert (workshop.job(job).attempt, workshop.job(job).message) == (2, said)
+    launching.launch(workshop.doors, job)
+    watcher.look([job])
+    assert (workshop.job(job).state, workshop.job(job).message) == ("RUNNING", None)
+
+
+def test_why_a_start_is_put_off_gives_way_to_how_it_ended(workshop: Workshop) -> None:
+    job = workshop.gated()
+    workshop.lifecycle.put_off(job, 1, "the quota is full")
+    workshop.lifecycle.put_off(job, 2, "of another attempt")
+    assert workshop.job(job).message == "the quota is full"
+    assert workshop.move(job, State.STOPPING, outcome="start_timeout", message="too late")
+    workshop.lifecycle.put_off(job, 1, "late word")
+    assert workshop.move(job, State.COLLECTING, message="and gone")
+    assert workshop.job(job).message == "too late"
 
 
 def test_a_hint_moves_a_job_on_at_once(workshop: Workshop) -> None:

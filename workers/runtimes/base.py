@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from shared.domain.errors import Unavailable
 from shared.domain.specs import Program
 from shared.domain.states import Reason
 
@@ -61,6 +62,7 @@ class Recorder(StrEnum):
     WORKING = "working"
     DONE = "done"
     DEAD = "dead"
+    LOST = "lost"  # its machine is not heard of: it may work still, or come back
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,15 @@ class Observation:
     progress_age: float | None = None  # seconds since its last line of progress, by the clock of its machine
 
 
+class NotMade(Unavailable):
+    """The place would not start it now, and nothing of it is on its way."""
+
+
 class Launch(Protocol):
     """A program that stands ready behind the gate."""
 
     def go(self) -> None:
-        """Let it run."""
+        """Let it run. Raises NotMade, Unavailable when that is not known, and Refused for what is never to be."""
 
     def abandon(self) -> None:
         """Let it end without ever having run. After go() it changes nothing."""
@@ -102,7 +108,7 @@ class Runtime(Protocol):
         """Look at it now; a strong read."""
 
     def stop(self, name: Name, signal_number: int) -> bool:
-        """Signal the program's process group; False when there is none, or not yet."""
+        """Signal the program's process group, and what else runs beside it; False when there is none, or not yet."""
 
     def kill(self, name: Name) -> None:
         """End everything of this attempt at once: the program, what it left behind, and its recorder."""

@@ -3,6 +3,9 @@ has a time limit. Called by the runtime and its view."""
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,14 +13,25 @@ from typing import Any
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from shared.domain.errors import Conflict, InvalidSpec, NotFound, Unavailable
+from workers.runtimes.base import NotMade
 from workers.runtimes.kubernetes.pods import Body
 
 TIMEOUT_SECONDS = (3.05, 10.0)  # to connect, and between two bytes
 WATCH_SECONDS = 50
 PAGE = 500
+RIGHTS = "give the worker's service account the rights in k8s/base/rbac.yaml"
+# What a 403 says that is not the pod's fault, and what can be done. Any other is an admission's word on this very pod
+# (a LimitRange, Pod Security, a webhook), and would be the same the next time.
+PASSING = {
+    "exceeded quota": "wait, or raise the ResourceQuota of k8s/base/resourcequota.yaml",
+    "status unknown for quota": "", "not yet ready to handle request": "",
+    "is being terminated": "make the namespace anew",
+    "cannot create resource": RIGHTS, "cannot get resource": RIGHTS, "cannot list resource": RIGHTS,
+    "cannot watch resource": RIGHTS, "cannot delete resource": RIGHTS, "cannot patch resource": RIGHTS,
+    "error looking up service account": "wait: a namespace gets its service account just after it is made"}
 
 
 class Expired(Exception):
@@ -26,11 +40,17 @@ class Expired(Exception):
 
 class Cluster:
     """The pods of a namespace. Raises NotFound, Conflict (a name that is taken, a precondition that does not hold),
-    InvalidSpec (the API server understood and will not have it), and Unavailable for everything that may pass."""
+    InvalidSpec (the API server understood and will not have it), and Unavailable for everything that may pass: NotMade
+    where nothing was done and nothing will be."""
 
     def __init__(self, namespace: str, kubeconfig: Path | None = None) -> None:
         self.namespace = namespace
         self._kubeconfig = kubeconfig
+        self._ahead = timedelta()  # of our clock
+
+    def now(self) -> datetime:
+        """The time by the API server's clock, as it was told last: pods are full of its times."""
+        return datetime.now(UTC) + self._ahead
 
     def create(self, pod: Body) -> Body:
         """Make a pod."""
@@ -91,10 +111,13 @@ class Cluster:
               timeout: tuple[float, float] = TIMEOUT_SECONDS) -> Any:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Accept": "application/json", "Content-Type": kind}
-        return self._client.call_api(
+        answer = self._client.call_api(
             f"/api/v1/namespaces/{self.namespace}/pods{place}", method, query_params=query, header_params=headers,
             body=body, auth_settings=["BearerToken"], _preload_content=False, _return_http_data_only=True,
             _request_timeout=timeout)
+        with suppress(KeyError, ValueError):
+            self._ahead = parsedate_to_datetime(answer.headers["Date"]) - datetime.now(UTC)
+        return answer
 
     @cached_property
     def _client(self) -> client.ApiClient:
@@ -126,11 +149,12 @@ class _translated:
         if isinstance(error, ApiException):
             raise _ours(error) from error
         if isinstance(error, ConfigException):
-            raise Unavailable(f"there is no way to the cluster: {error}", code="runtime_unavailable",
-                              remedy="run in a pod with a service account, or set KUBECONFIG") from error
+            raise NotMade(f"there is no way to the cluster: {error}", code="runtime_unavailable",
+                          remedy="run in a pod with a service account, or set KUBECONFIG") from error
         if isinstance(error, HTTPError | OSError | ValueError):
-            raise Unavailable(f"the Kubernetes API server does not answer: {error}", code="runtime_unavailable",
-                              remedy="see that it runs and that KUBECONFIG names it") from error
+            failure = NotMade if isinstance(error, NewConnectionError | ConnectTimeoutError) else Unavailable
+            raise failure(f"the Kubernetes API server does not answer: {error}", code="runtime_unavailable",
+                          remedy="see that it runs and that KUBECONFIG names it") from error
 
 
 def _ours(error: ApiException) -> Exception:
@@ -142,11 +166,12 @@ def _ours(error: ApiException) -> Exception:
         return Conflict(said)
     if error.status == 410:
         return Expired(said)
-    if error.status in (400, 413, 422) or (error.status == 403 and "violates PodSecurity" in said):
+    passing = next((remedy for words, remedy in PASSING.items() if words in said), None)
+    if error.status in (400, 413, 422) or (error.status == 403 and passing is None):
         return InvalidSpec(f"Kubernetes will not have its pod: {said}"[:1000])
-    remedy = "give the worker's service account the rights in k8s/base/rbac.yaml" if error.status in (401, 403) \
-        and "exceeded quota" not in said else None
-    return Unavailable(f"Kubernetes answers {error.status}: {said}", code="runtime_unavailable", remedy=remedy)
+    failure = NotMade if error.status in (401, 403, 429) else Unavailable
+    remedy = "see that the token that the worker shows is a valid one" if error.status == 401 else passing
+    return failure(f"Kubernetes answers {error.status}: {said}", code="runtime_unavailable", remedy=remedy or None)
 
 
 def _message(error: ApiException) -> str:

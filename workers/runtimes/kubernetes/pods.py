@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from shared.domain.specs import Container, Resources
+from shared.domain.specs import Container, Program, Resources
 from workers.runtimes.base import Run
 
 Body = dict[str, Any]
@@ -23,10 +23,12 @@ FINALIZER = "simyard.io/recorded"  # keeps a pod's last status until it was take
 INSTALLATION, JOB, ATTEMPT = "simyard.io/installation", "simyard.io/job", "simyard.io/attempt"
 QUARANTINE = "simyard.io/quarantine"
 PARAMETERS, GRANT, SPEC = "simyard.io/parameters", "simyard.io/grant", "simyard.io/spec"
+GRACE = "simyard.io/grace-seconds"  # in which its program ends when it is asked to
 
 PYTHON = "python"  # of our own image
 ATTEMPT_FOLDER = "/simyard/attempt"
 CONTROL = f"{ATTEMPT_FOLDER}/.simyard"
+INPUTS_FOLDER = f"{ATTEMPT_FOLDER}/inputs"
 GRANT_FILE = "/simyard/grant/grant.json"
 PARAMETERS_FILE = "/simyard/parameters/parameters.json"
 SCRATCH, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - places in a container
@@ -35,9 +37,9 @@ INSTANCE = "instance"
 STEPS_A_SECOND = 5  # in which main.sh counts its grace
 MARGIN_SECONDS = 60
 
-# Run by the kubelet before it tells the recorder to end, and as soon as the pod is to: the program's first process sees
-# `stop`. A recorder that had just begun may be deaf to SIGTERM, as first processes are, so there is `leave` as well.
-STOP_HOOK = f"umask 007; mkdir -p {CONTROL}; : >>{CONTROL}/stop; : >>{CONTROL}/leave"
+# Run by the kubelet as soon as a pod is to end, before it sends SIGTERM, to which first processes may be deaf: a
+# program's container is told by `stop`, the recorder by `leave`.
+HOOK = f"umask 007; mkdir -p {CONTROL}; : >>{CONTROL}/"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def manifest(run: Run, site: Site) -> Body:
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": str(run.name), "namespace": site.namespace, "labels": _labels(run, site),
-            "annotations": {PARAMETERS: json.dumps(run.parameters)}, "finalizers": [FINALIZER]},
+            "annotations": {PARAMETERS: json.dumps(run.parameters), GRACE: str(_grace(run.program))},
+            "finalizers": [FINALIZER]},
         "spec": _spec(run, site)}
     digest = hashlib.sha256(json.dumps(pod, sort_keys=True).encode()).hexdigest()
     pod["metadata"]["annotations"] |= {SPEC: digest, GRANT: json.dumps(_grant(run, site))}
@@ -97,7 +100,7 @@ def _spec(run: Run, site: Site) -> Body:
         "terminationGracePeriodSeconds": grace + upload,
         "initContainers": [_recorder(site), *([_inputs(site)] if program.inputs else [])],
         "containers": [_main(run, site), *(_program(each, run) for each in program.containers)],
-        "volumes": _volumes(program.resources)}
+        "volumes": _volumes(program)}
     if limits.run_seconds is not None:  # a backstop behind our own limits
         spec["activeDeadlineSeconds"] = math.ceil(
             limits.start_seconds + limits.run_seconds + grace + upload + MARGIN_SECONDS)
@@ -117,8 +120,8 @@ def _recorder(site: Site) -> Body:
         "env": [{"name": "LANG", "value": "C.UTF-8"}],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}},
         "securityContext": _confined(RECORDER_USER, writable_root=False),
-        "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", STOP_HOOK]}}},
-        "volumeMounts": [_mount("attempt", ATTEMPT_FOLDER), _mount("grant", "/simyard/grant"), _mount("tmp", SCRATCH)]}
+        "lifecycle": _told_by("leave"),
+        "volumeMounts": [_mount("attempt", ATTEMPT_FOLDER), *_OWN_MOUNTS]}
 
 
 def _inputs(site: Site) -> Body:
@@ -129,7 +132,7 @@ def _inputs(site: Site) -> Body:
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": _confined(RECORDER_USER, writable_root=False),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [_mount("attempt", ATTEMPT_FOLDER), _mount("grant", "/simyard/grant"), _mount("tmp", SCRATCH)]}
+        "volumeMounts": [_mount("attempt", ATTEMPT_FOLDER), _mount("inputs", INPUTS_FOLDER), *_OWN_MOUNTS]}
 
 
 def _main(run: Run, site: Site) -> Body:
@@ -156,9 +159,12 @@ def _program(wanted: Container, run: Run) -> Body:
         "securityContext": _confined(PROGRAM_USER, writable_root=run.program.writable_root),
         "volumeMounts": [_mount("attempt", ATTEMPT_FOLDER), _mount("parameters", "/simyard/parameters"),
                          _mount("tmp", SCRATCH)]}
+    if run.program.inputs:
+        body["volumeMounts"].append(_mount("inputs", INPUTS_FOLDER) | {"readOnly": True})
     if run.program.resources.shm_mb:
         body["volumeMounts"].append(_mount("shm", SHARED_MEMORY))
     if wanted.command:
+        body["lifecycle"] = _told_by("stop")
         words = ["/bin/sh", "-c", _first_process(), wanted.name, ATTEMPT_FOLDER, stop.signal.removeprefix("SIG"),
                  str(math.ceil(stop.grace_seconds * STEPS_A_SECOND)), *wanted.command]
         body["command"] = [_literal(word) for word in words]
@@ -170,7 +176,7 @@ def _variables(run: Run) -> dict[str, str]:
         "HOME": SCRATCH,
         "SIMYARD_JOB_ID": str(run.name.job), "SIMYARD_ATTEMPT": str(run.name.attempt), "SIMYARD_SEED": str(run.seed),
         "SIMYARD_PARAMETERS": PARAMETERS_FILE, "SIMYARD_OUTPUT": f"{ATTEMPT_FOLDER}/output",
-        "SIMYARD_INPUTS": f"{ATTEMPT_FOLDER}/inputs",
+        "SIMYARD_INPUTS": INPUTS_FOLDER,
         "ROS_DOMAIN_ID": "1", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}  # each pod is a network of its own
 
 
@@ -186,12 +192,15 @@ def _resources(wanted: Resources) -> Body:
     return {"requests": {"cpu": "100m"} | stated, "limits": stated}
 
 
-def _volumes(resources: Resources) -> list[Body]:
-    attempt = {"sizeLimit": f"{resources.disk_mb}Mi"} if resources.disk_mb else {}
-    shm = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{resources.shm_mb}Mi"}}]
-    return [{"name": "attempt", "emptyDir": attempt}, {"name": "tmp", "emptyDir": {}},
+def _volumes(program: Program) -> list[Body]:
+    """What the program writes is held to its disk_mb; what it was given and what is made of its recordings has its own
+    place, where it does not count."""
+    held = {"sizeLimit": f"{program.resources.disk_mb}Mi"} if program.resources.disk_mb else {}
+    shm = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{program.resources.shm_mb}Mi"}}
+    return [{"name": "attempt", "emptyDir": held}, {"name": "tmp", "emptyDir": held},
+            {"name": "scratch", "emptyDir": {}}, *([{"name": "inputs", "emptyDir": {}}] if program.inputs else []),
             _annotated("parameters", "parameters.json", PARAMETERS), _annotated("grant", "grant.json", GRANT),
-            *(shm if resources.shm_mb else [])]
+            *([shm] if program.resources.shm_mb else [])]
 
 
 def _annotated(name: str, path: str, annotation: str) -> Body:
@@ -206,6 +215,19 @@ def _confined(user: int, *, writable_root: bool) -> Body:
 
 def _mount(name: str, path: str) -> Body:
     return {"name": name, "mountPath": path}
+
+
+_OWN_MOUNTS = [_mount("grant", "/simyard/grant"), _mount("scratch", SCRATCH)]
+
+
+def _told_by(file: str) -> Body:
+    return {"preStop": {"exec": {"command": ["/bin/sh", "-c", HOOK + file]}}}
+
+
+def _grace(program: Program) -> int:
+    """Seconds after which nothing of it runs that was told to end. An image without a command may take all there is."""
+    grace, upload = math.ceil(program.stop.grace_seconds), math.ceil(program.limits.collect_seconds)
+    return grace if all([program.command, *(each.command for each in program.containers)]) else grace + upload
 
 
 def _literal(text: str) -> str:

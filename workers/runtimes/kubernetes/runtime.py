@@ -11,7 +11,7 @@ from contextlib import suppress
 from time import monotonic
 
 from shared.domain.errors import Conflict, NotFound, Unavailable
-from workers.runtimes.base import Name, Observation, Run
+from workers.runtimes.base import Name, NotMade, Observation, Run
 from workers.runtimes.kubernetes import status
 from workers.runtimes.kubernetes.cluster import Cluster
 from workers.runtimes.kubernetes.pods import (
@@ -41,13 +41,15 @@ class PodLaunch:
     def go(self) -> None:
         """Make it. One that is there already is ours, or Conflict. Where the answer is lost, what is there counts."""
         if monotonic() - self._begun > GATE_SECONDS:
-            raise Unavailable(f"{self._name} came too late through its gate", code="runtime_unavailable")
+            raise NotMade(f"{self._name} came too late through its gate", code="runtime_unavailable")
         try:
             self._cluster.create(self._pod)
+        except NotMade:
+            raise
         except (Conflict, Unavailable) as failure:  # the name is taken, or the answer was lost
             try:
                 self._adopt()
-            except NotFound:  # nothing was made; the conflict was another, as of a quota that many ask at once
+            except NotFound:  # nothing was made yet; the conflict was another, as of a quota that many ask at once
                 raise Unavailable(failure.detail, code="runtime_unavailable", remedy=failure.remedy) from failure
 
     def abandon(self) -> None:
@@ -83,7 +85,7 @@ class KubernetesRuntime:
     def observe(self, name: Name) -> Observation:
         """See Runtime. A pod that is seen is taken as the watch told of it; that there is none is asked."""
         pod = self._view.get(name) or self._find(name)
-        return status.ABSENT if pod is None else status.observe(pod, status.clock())
+        return status.ABSENT if pod is None else status.observe(pod, self._cluster.now())
 
     def stop(self, name: Name, signal_number: int) -> bool:
         """See Runtime. The pod knows its signal and its grace: past that SIGKILL comes by itself."""
@@ -99,9 +101,11 @@ class KubernetesRuntime:
 
     def remove(self, name: Name) -> None:
         """See Runtime. The object itself goes when the node says that all of it has ended."""
+        if self._is_let_go(name):
+            return
         pod = self._delete(name, None)
-        if pod is not None:
-            others = [each for each in pod["metadata"].get("finalizers", []) if each != FINALIZER]
+        if pod is not None and FINALIZER in _finalizers(pod):
+            others = [each for each in _finalizers(pod) if each != FINALIZER]
             self._change(name, {"metadata": {"finalizers": others, "uid": pod["metadata"]["uid"]}})
 
     def quarantine(self, name: Name) -> None:
@@ -131,6 +135,11 @@ class KubernetesRuntime:
             return None
         return pod if pod["metadata"].get("labels", {}).get(INSTALLATION) == self._site.installation else None
 
+    def _is_let_go(self, name: Name) -> bool:
+        """Whether all was done, and the node alone has not ended it yet."""
+        pod = self._view.get(name)
+        return pod is not None and "deletionTimestamp" in pod["metadata"] and FINALIZER not in _finalizers(pod)
+
     def _delete(self, name: Name, grace_seconds: int | None) -> Body | None:
         """The pod that there was. Asked again it changes nothing, but that a shorter grace counts."""
         pod = self._find(name)
@@ -144,3 +153,8 @@ class KubernetesRuntime:
     def _change(self, name: Name, change: Body) -> None:
         with suppress(NotFound, Conflict):  # gone meanwhile
             self._cluster.patch(str(name), change)
+
+
+def _finalizers(pod: Body) -> list[str]:
+    found: list[str] = pod["metadata"].get("finalizers", [])
+    return found

@@ -2,15 +2,16 @@
 phase, which waits for the recorder; the exit file that the container left counts more than what the node says."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.states import Reason
 from workers.runtimes.base import Observation, Recorder, Seen
-from workers.runtimes.kubernetes.pods import INPUTS, MAIN, RECORDER, Body
+from workers.runtimes.kubernetes.pods import GRACE, INPUTS, MAIN, RECORDER, Body
 
-# A create whose caller has died may still reach the API server in this time.
-MAY_APPEAR_SECONDS = 30.0
+# A create may still be carried out in this time from its gate on: it is sent within 10 s, its bytes are on their way
+# for as long as a connection is tried for, and an API server gives a request up after a minute (--request-timeout).
+MAY_APPEAR_SECONDS = 75.0
 LOST_SECONDS = 60.0
 TROUBLES = {
     "ErrImagePull": Reason.IMAGE_PULL, "ImagePullBackOff": Reason.IMAGE_PULL, "InvalidImageName": Reason.IMAGE_PULL,
@@ -31,14 +32,15 @@ ABSENT = Observation(Seen.ABSENT, never_started=True, may_appear=MAY_APPEAR_SECO
 
 
 def observe(pod: Body, now: datetime) -> Observation:
-    """The attempt of which this is the pod, as of `now` (aware)."""
+    """The attempt of which this is the pod, as of `now` by the API server's clock (aware)."""
     status = pod.get("status", {})
     main = _state(status.get("containerStatuses"), MAIN)
     is_over = status.get("phase") in ("Succeeded", "Failed")
     if "terminated" in main or is_over:
         return _ended(pod, main.get("terminated", {}))
     if _is_lost(pod, now):
-        return Observation(Seen.ENDED, reason=Reason.NODE_LOST, message=_words(pod) or "its node is gone")
+        return Observation(Seen.ENDED, reason=Reason.NODE_LOST, recorder=Recorder.LOST,
+                           message=_words(pod) or "its node does not answer")
     if "running" in main:
         return Observation(Seen.RUNNING, recorder=Recorder.WORKING)
     if "deletionTimestamp" in pod["metadata"] and not pod["spec"].get("nodeName"):
@@ -94,14 +96,14 @@ def _cause(pod: Body, main: Body, *, failed: bool) -> tuple[Reason | None, str |
 
 def _disruption(pod: Body, main: Body) -> Reason | None:
     """Who had it stopped before it ended, for a program that is asked to stop may well exit with 0."""
-    metadata, target = pod["metadata"], _condition(pod.get("status", {}), "DisruptionTarget")
-    ended = main.get("finishedAt")
+    # These times are whole seconds: of what happened in the same one, nobody knows which was first. It counts as
+    # stopped, for to run it again costs less than to take half a recording for a whole one.
+    target, ended = _condition(pod.get("status", {}), "DisruptionTarget"), main.get("finishedAt")
     if target.get("reason") in DISRUPTIONS and (ended is None or target.get("lastTransitionTime", "") <= ended):
         return DISRUPTIONS[target["reason"]]
-    if "deletionTimestamp" not in metadata:
+    asked = _asked_to_end(pod)
+    if asked is None:
         return None
-    asked = datetime.fromisoformat(metadata["deletionTimestamp"]) - timedelta(
-        seconds=metadata.get("deletionGracePeriodSeconds", 0))
     return Reason.PREEMPTED if ended is None or asked <= datetime.fromisoformat(ended) else None
 
 
@@ -126,13 +128,21 @@ def _trouble(status: Body) -> tuple[Reason | None, str | None]:
 
 
 def _is_lost(pod: Body, now: datetime) -> bool:
-    """Deleted because its node does not answer, and its grace long over: nobody will say how it ended."""
-    due = pod["metadata"].get("deletionTimestamp")
-    if due is None or (now - datetime.fromisoformat(due)).total_seconds() < LOST_SECONDS:
+    """Whoever had it deleted: a kubelet that lives would have ended the program by now, and said so."""
+    asked = _asked_to_end(pod)
+    if asked is None or not pod["spec"].get("nodeName"):
         return False
-    status = pod.get("status", {})
-    return status.get("reason") == "NodeLost" or (
-        DISRUPTIONS.get(_condition(status, "DisruptionTarget").get("reason", "")) == Reason.NODE_LOST)
+    grace = float(pod["metadata"].get("annotations", {}).get(GRACE, 0))
+    return (now - asked).total_seconds() >= grace + LOST_SECONDS
+
+
+def _asked_to_end(pod: Body) -> datetime | None:
+    """When it was deleted, by the API server's clock; None when it was not."""
+    metadata = pod["metadata"]
+    if "deletionTimestamp" not in metadata:
+        return None
+    return datetime.fromisoformat(metadata["deletionTimestamp"]) - timedelta(
+        seconds=metadata.get("deletionGracePeriodSeconds", 0))
 
 
 def _words(pod: Body) -> str | None:
@@ -149,8 +159,3 @@ def _condition(status: Body, kind: str) -> dict[str, Any]:
 
 def _state(statuses: list[Body] | None, name: str) -> Body:
     return next((each.get("state", {}) for each in statuses or [] if each["name"] == name), {})
-
-
-def clock() -> datetime:
-    """Now, to compare with what the API server wrote."""
-    return datetime.now(UTC)

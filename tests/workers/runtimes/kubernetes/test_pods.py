@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.domain.specs import Container, Limits, Program, Resources, Stop
 from tests.k8s.restricted import violations
 from workers.runtimes.base import Name, Run
-from workers.runtimes.kubernetes.pods import GRANT, SPEC, Site, manifest
+from workers.runtimes.kubernetes.pods import GRACE, GRANT, SPEC, Site, manifest
 
 SITE = Site("robot", "robot-sims", "robot-sim-worker:v1", "http://robot-backend-service.robot:8000")
 JOB, SIMULATION = UUID(int=7), UUID(int=9)
@@ -52,7 +52,8 @@ def test_the_pod_of_a_program() -> None:
                             "seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": 33, "activeDeadlineSeconds": 253,
         "volumes": [
-            {"name": "attempt", "emptyDir": {"sizeLimit": "100Mi"}}, {"name": "tmp", "emptyDir": {}},
+            {"name": "attempt", "emptyDir": {"sizeLimit": "100Mi"}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "100Mi"}}, {"name": "scratch", "emptyDir": {}},
             {"name": "parameters", "downwardAPI": {"items": [{
                 "path": "parameters.json",
                 "fieldRef": {"fieldPath": "metadata.annotations['simyard.io/parameters']"}}]}},
@@ -75,6 +76,8 @@ def test_the_pod_of_a_program() -> None:
         "resources": {"requests": {"cpu": "1500m", "memory": "512Mi"}, "limits": {"cpu": "1500m", "memory": "512Mi"}},
         "securityContext": {"runAsUser": 10001, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
                             "capabilities": {"drop": ["ALL"]}},
+        "lifecycle": {"preStop": {"exec": {"command": [
+            "/bin/sh", "-c", "umask 007; mkdir -p /simyard/attempt/.simyard; : >>/simyard/attempt/.simyard/stop"]}}},
         "volumeMounts": [
             {"name": "attempt", "mountPath": "/simyard/attempt"},
             {"name": "parameters", "mountPath": "/simyard/parameters"}, {"name": "tmp", "mountPath": "/tmp"}]}
@@ -87,11 +90,10 @@ def test_the_pod_of_a_program() -> None:
         "securityContext": {"runAsUser": 10002, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
                             "capabilities": {"drop": ["ALL"]}},
         "lifecycle": {"preStop": {"exec": {"command": [
-            "/bin/sh", "-c", "umask 007; mkdir -p /simyard/attempt/.simyard; : >>/simyard/attempt/.simyard/stop; "
-            ": >>/simyard/attempt/.simyard/leave"]}}},
+            "/bin/sh", "-c", "umask 007; mkdir -p /simyard/attempt/.simyard; : >>/simyard/attempt/.simyard/leave"]}}},
         "volumeMounts": [
             {"name": "attempt", "mountPath": "/simyard/attempt"}, {"name": "grant", "mountPath": "/simyard/grant"},
-            {"name": "tmp", "mountPath": "/tmp"}]}
+            {"name": "scratch", "mountPath": "/tmp"}]}
 
 
 def test_only_the_recorder_is_given_the_token() -> None:
@@ -110,7 +112,13 @@ def test_the_same_run_has_the_same_digest_whatever_its_token() -> None:
 
 
 def test_without_a_command_the_image_says_what_runs() -> None:
-    assert "command" not in container(pod(command=()), "main")
+    main = container(pod(command=()), "main")
+    assert "command" not in main and "lifecycle" not in main
+
+
+def test_it_says_in_what_time_a_living_node_would_have_ended_it() -> None:
+    """What its image runs may be deaf, and so be given all the time that there is."""
+    assert [pod(command=command)["metadata"]["annotations"][GRACE] for command in (("drive",), ())] == ["3", "33"]
 
 
 def test_more_containers_share_the_attempt_and_have_what_they_state() -> None:
@@ -123,10 +131,16 @@ def test_more_containers_share_the_attempt_and_have_what_they_state() -> None:
 
 
 def test_inputs_are_brought_before_the_program_starts() -> None:
-    first, second = pod(inputs=(UUID(int=1),))["spec"]["initContainers"]
+    whole = pod(inputs=(UUID(int=1),))
+    first, second = whole["spec"]["initContainers"]
     assert (first["name"], second["name"]) == ("recorder", "inputs")
     assert "restartPolicy" not in second
     assert second["command"][3:] == ["workers.inputs", "/simyard/attempt/.simyard", "/simyard/grant/grant.json"]
+    # They are not what it wrote, so they do not count against its disk.
+    assert {"name": "inputs", "emptyDir": {}} in whole["spec"]["volumes"]
+    mount = {"name": "inputs", "mountPath": "/simyard/attempt/inputs"}
+    assert mount in second["volumeMounts"]
+    assert mount | {"readOnly": True} in container(whole, "main")["volumeMounts"]
 
 
 def test_what_the_operator_allowed_is_asked_for() -> None:

@@ -1,7 +1,12 @@
 """The runtime on a cluster whose API server and nodes fail on order."""
 
+import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,8 +18,9 @@ from shared.domain.states import Reason
 from tests.cluster import Cluster
 from tests.fakes import FakeWeb
 from tests.waiting import until
-from workers.runtimes.base import Name, Recorder, Run, Seen
+from workers.runtimes.base import Name, NotMade, Recorder, Run, Seen
 from workers.runtimes.kubernetes import runtime as module
+from workers.runtimes.kubernetes import status
 from workers.runtimes.kubernetes.cluster import Cluster as Api
 from workers.runtimes.kubernetes.pods import QUARANTINE, Site
 from workers.runtimes.kubernetes.runtime import KubernetesRuntime
@@ -25,6 +31,11 @@ K8S = Path(__file__).parents[4] / "k8s"
 def run(script: str = "exit 0", **fields: object) -> Run:
     program = Program.model_validate({"command": ("/bin/sh", "-c", script), "image": "sim:1"} | fields)
     return Run(Name(uuid4(), 1), "instance", program, {"speed": 2}, 5, "token", UUID(int=3))
+
+
+def state_of(pod: dict[str, Any], container: str) -> dict[str, Any]:
+    statuses = pod["status"].get("containerStatuses", []) + pod["status"].get("initContainerStatuses", [])
+    return next((each["state"] for each in statuses if each["name"] == container), {})
 
 
 def started(runtime: KubernetesRuntime, script: str = "exit 0", **fields: object) -> Name:
@@ -82,6 +93,66 @@ def test_a_program_deaf_to_its_signal_is_killed_after_its_grace_and_the_recorder
     assert runtime.observe(name).exit_code == 137
     assert web.facts is not None
     assert web.facts["log"]["tail"] == "deaf\n"
+
+
+def test_a_program_hears_that_it_is_to_end_though_its_recorder_is_down(
+        runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    name = started(runtime, 'trap "exit 5" INT; while :; do sleep 0.05; done')
+    until(lambda: runtime.observe(name).seen == Seen.RUNNING)
+    for _ in range(3):  # so that it waits for its next start
+        cluster.wait(str(name), lambda pod: "running" in state_of(pod, "recorder"))
+        cluster.node.oom_kill(str(name), "recorder")
+        cluster.wait(str(name), lambda pod: "running" not in state_of(pod, "recorder"))
+    runtime.stop(name, Stop().number())
+    until(lambda: runtime.observe(name).seen == Seen.ENDED)
+    assert runtime.observe(name).exit_code == 5
+
+
+def test_what_runs_beside_a_program_that_was_killed_with_its_first_process_is_stopped(
+        runtime: KubernetesRuntime, cluster: Cluster, web: FakeWeb) -> None:
+    """As the kernel does with cgroup v2: nobody is left to make the stop file."""
+    beside = {"name": "bridge", "image": "sim:1", "command": ("/bin/sh", "-c", "sleep 60")}
+    name = started(runtime, "echo begun; sleep 60", containers=(beside,))
+    until(lambda: runtime.observe(name).seen == Seen.RUNNING)
+    cluster.wait(str(name), lambda pod: "running" in state_of(pod, "bridge"))
+    cluster.node.oom_kill(str(name))
+    until(lambda: runtime.observe(name).seen == Seen.ENDED)
+    assert runtime.observe(name).recorder == Recorder.WORKING
+    assert runtime.stop(name, Stop().number())
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    assert (runtime.observe(name).reason, web.facts is not None) == (Reason.OOM_KILLED, True)
+
+
+def test_a_node_that_does_not_answer_is_lost_and_may_come_back_with_what_was_recorded(
+        runtime: KubernetesRuntime, cluster: Cluster, web: FakeWeb, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = started(runtime, 'echo data >"$SIMYARD_OUTPUT/notes.txt"; sleep 60')
+    until(lambda: runtime.observe(name).seen == Seen.RUNNING)
+    cluster.node.lose()
+    runtime.stop(name, Stop().number())
+    assert runtime.observe(name).seen == Seen.RUNNING
+    monkeypatch.setattr(status, "LOST_SECONDS", -3600)
+    seen = runtime.observe(name)
+    assert (seen.seen, seen.reason, seen.recorder) == (Seen.ENDED, Reason.NODE_LOST, Recorder.LOST)
+    cluster.node.recover()
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    assert web.objects["output/notes.txt"] == b"data\n"
+
+
+def asks_nothing(runtime: KubernetesRuntime, cluster: Cluster, name: Name) -> bool:
+    """Whether to remove it costs no call; that it was let go reaches the runtime by its watch."""
+    before = len(cluster.server.calls)
+    runtime.remove(name)
+    return len(cluster.server.calls) == before
+
+
+def test_what_is_removed_is_asked_for_once_however_long_its_node_takes(
+        runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    name = started(runtime, "sleep 60")
+    until(lambda: name in runtime.hints(0.1) and runtime.observe(name).seen == Seen.RUNNING)
+    cluster.node.lose()
+    runtime.remove(name)
+    until(lambda: (runtime.hints(0.1), asks_nothing(runtime, cluster, name))[1])
+    assert cluster.server.count("patch") == 1
 
 
 def test_a_program_that_fills_its_disk_is_ended_before_the_node_evicts_it(
@@ -143,6 +214,44 @@ def test_a_quota_that_is_full_is_no_failure(runtime: KubernetesRuntime, cluster:
     cluster.registry.pod_quotas["robot-sims"] = 0
     with pytest.raises(Unavailable, match="exceeded quota"):
         started(runtime)
+
+
+@pytest.mark.parametrize("words", [
+    "maximum memory usage per Container is 64Gi, but limit is 128Gi", 'violates PodSecurity "restricted:latest": x',
+    'admission webhook "images.example.org" denied the request: not signed',
+    "failed quota: robot-sims: must specify limits.memory for: main"])
+def test_what_admission_says_of_this_very_pod_ends_it(
+        runtime: KubernetesRuntime, cluster: Cluster, words: str) -> None:
+    cluster.server.faults.refuse(403, f'pods "sim" is forbidden: {words}', verb="create")
+    with pytest.raises(InvalidSpec, match=re.escape(words)):
+        started(runtime)
+
+
+@pytest.mark.parametrize("words", [
+    "exceeded quota: robot-sims, requested: pods=1, used: pods=250, limited: pods=250",
+    "status unknown for quota: robot-sims, resources: pods", "not yet ready to handle request",
+    "unable to create new content in namespace robot-sims because it is being terminated",
+    'error looking up service account robot-sims/default: serviceaccount "default" not found'])
+def test_what_may_pass_is_tried_again_and_nothing_was_made(
+        runtime: KubernetesRuntime, cluster: Cluster, words: str) -> None:
+    cluster.server.faults.refuse(403, f'pods "sim" is forbidden: {words}', verb="create")
+    with pytest.raises(NotMade, match=re.escape(words)):
+        started(runtime)
+
+
+def test_an_api_server_that_is_down_is_named(runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    cluster.server.stop()
+    with pytest.raises(NotMade, match="does not answer") as caught:
+        started(runtime)
+    assert "KUBECONFIG" in (caught.value.remedy or "")
+
+
+def test_time_is_told_by_the_clock_that_wrote_the_pods_times(
+        runtime: KubernetesRuntime, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_: format_datetime(ahead, usegmt=True))
+    list(runtime.names())
+    assert timedelta(minutes=59) < api.now() - datetime.now(UTC) < timedelta(minutes=61)
 
 
 def test_what_kubernetes_will_not_have_is_said_in_its_words(runtime: KubernetesRuntime) -> None:

@@ -28,7 +28,7 @@ def pod(main: dict[str, Any] | None = None, recorder: dict[str, Any] | None = No
     inits = [{"name": name, "state": state} for name, state in (("recorder", recorder), ("inputs", inputs)) if state]
     mains = [{"name": name, "state": state} for name, state in (("main", main), ("bridge", beside)) if state]
     metadata = {"deletionTimestamp": deleted, "deletionGracePeriodSeconds": 30} if deleted else {}
-    return {"metadata": metadata, "spec": {"nodeName": node} if node else {},
+    return {"metadata": metadata | {"annotations": {status.GRACE: "10"}}, "spec": {"nodeName": node} if node else {},
             "status": {"phase": "Running", "initContainerStatuses": inits, "containerStatuses": mains, **fields}}
 
 
@@ -48,7 +48,7 @@ UNSCHEDULABLE = [{"type": "PodScheduled", "status": "False", "reason": "Unschedu
     (pod(waiting("PodInitializing"), waiting("ImagePullBackOff")), (Seen.STARTING, Reason.IMAGE_PULL)),
     (pod(waiting("CreateContainerConfigError"), RUNNING), (Seen.STARTING, Reason.RUNTIME_ERROR)),
     (pod(node=None, deleted="2026-01-01T11:59:00Z"), (Seen.ABSENT, None)),
-    (pod(waiting("ContainerCreating"), deleted="2026-01-01T11:59:00Z"), (Seen.STARTING, None)),
+    (pod(waiting("ContainerCreating"), deleted="2026-01-01T11:59:30Z"), (Seen.STARTING, None)),
     (pod(RUNNING, RUNNING), (Seen.RUNNING, None)),
     (pod(RUNNING, RUNNING, deleted="2026-01-01T11:59:59Z"), (Seen.RUNNING, None)),
     (pod(ended(0), RUNNING), (Seen.ENDED, None)),
@@ -67,10 +67,13 @@ UNSCHEDULABLE = [{"type": "PodScheduled", "status": "False", "reason": "Unschedu
      (Seen.ENDED, Reason.RUNTIME_ERROR)),
     (pod(None, phase="Failed", reason="NodeLost"), (Seen.ENDED, Reason.NODE_LOST)),
     (pod(None, phase="Failed"), (Seen.ENDED, Reason.VANISHED)),
-    (pod(RUNNING, deleted="2026-01-01T11:58:00Z", conditions=disrupted("DeletionByTaintManager")),
+    # Asked to end at :10 (30 s before it is due), it has 10 s, and its node another minute to say so.
+    (pod(RUNNING, deleted="2026-01-01T11:59:20Z", conditions=disrupted("DeletionByTaintManager")),
      (Seen.ENDED, Reason.NODE_LOST)),
-    (pod(RUNNING, deleted="2026-01-01T11:59:30Z", conditions=disrupted("DeletionByTaintManager")),
-     (Seen.RUNNING, None)),
+    (pod(RUNNING, deleted="2026-01-01T11:59:20Z"), (Seen.ENDED, Reason.NODE_LOST)),
+    (pod(waiting("ContainerCreating"), deleted="2026-01-01T11:59:20Z"), (Seen.ENDED, Reason.NODE_LOST)),
+    (pod(RUNNING, deleted="2026-01-01T11:59:21Z"), (Seen.RUNNING, None)),
+    (pod(node=None, deleted="2026-01-01T11:00:00Z"), (Seen.ABSENT, None)),
 ])
 def test_what_is_seen_and_why(seen: dict[str, Any], expected: tuple[Seen, Reason | None]) -> None:
     observation = status.observe(seen, NOW)
@@ -100,6 +103,11 @@ def test_the_exit_file_counts_more_than_the_node(message: str, code: int, reason
 def test_what_has_become_of_the_recorder(
         recorder: dict[str, Any] | None, phase: str, expected: Recorder) -> None:
     assert status.observe(pod(ended(0), recorder, phase=phase), NOW).recorder == expected
+
+
+def test_of_the_recorder_on_a_lost_node_nothing_is_known() -> None:
+    assert status.observe(pod(RUNNING, RUNNING, deleted="2026-01-01T11:00:00Z"), NOW).recorder == Recorder.LOST
+    assert status.observe(pod(ended(0), RUNNING, deleted="2026-01-01T11:00:00Z"), NOW).recorder == Recorder.WORKING
 
 
 def test_kubernetes_own_words_are_told() -> None:
