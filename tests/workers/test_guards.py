@@ -96,5 +96,5 @@ def test_a_program_past_its_limit_ends_although_there_is_no_room_to_say_why(tmp_
     (tmp_path / "limit").mkdir()
     guard = Guard(tmp_path, {"memory_mb": 1, "disk_mb": None})
     with pytest.raises(OSError, match="limit"):
-        until(lambda: guard.look())
+        until(guard.look)  # type: ignore[arg-type, func-returns-value]
     assert program.wait(60) == -9

@@ -152,7 +152,7 @@ def deep(place: Path) -> None:
         place.mkdir()
         os.chdir(place)
         for _ in range(2000):
-            os.mkdir("deeper")
+            Path("deeper").mkdir()
             os.chdir("deeper")
         Path("bottom").touch()
     finally:
@@ -166,8 +166,8 @@ ODD: list[tuple[str, Callable[[Path], object], int]] = [
     ("loops", lambda place: place.symlink_to(place), 0), ("zero.bag", lambda place: place.symlink_to("/dev/zero"), 0),
     ("huge.bin", sparse, 1), ("huge.mcap", sparse, 2), ("huge.db3", sparse, 2), ("deep", deep, 1),
     ("line\nbreak", Path.touch, 1), (os.fsdecode(b"\xff"), Path.touch, 1), (os.fsdecode(b"\xff.mcap"), Path.touch, 1),
-    ("back\\slash", Path.touch, 1), ("line\nbreak.d", lambda place: record(place), 3),
-    (os.fsdecode(b"\xff.d"), lambda place: record(place), 3), ("x" * 255, Path.touch, 0),
+    ("back\\slash", Path.touch, 1), ("line\nbreak.d", record, 3),
+    (os.fsdecode(b"\xff.d"), record, 3), ("x" * 255, Path.touch, 0),
     ("x" * 250 + ".mcap", Path.touch, 0)]
 
 
