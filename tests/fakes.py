@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -100,6 +100,9 @@ class FakeWeb:
         self.calls: list[str] = []
         self.failures = 0  # so many requests are answered with 503 first
         self.over = False
+        self.faults: dict[str, list[int]] = {}  # next statuses, by a part's URL, or verb and file
+        self.refuses: Callable[[dict[str, Any]], bool] = lambda facts: False
+        self.before_upload: Callable[[str], object] = lambda path: None
         self.part_size = 16 << 20
         self.inputs: list[dict[str, Any]] = []  # what an ingester is to fetch; urls are added
         self.sources: dict[str, bytes] = {}  # by name, as they lie in object storage
@@ -177,11 +180,14 @@ class FakeWeb:
             self.failures -= 1
             return 503, b"", {}
         where = urlsplit(path)
+        said = {} if where.path.startswith("/s3/") else json.loads(body or b"{}")
+        if faults := self.faults.get(f"{where.path.rsplit('/', 1)[1]} {said['path']}" if "path" in said else path):
+            return faults.pop(0), b"", {}
         if where.path.startswith("/s3/"):
             return self._put_part(where.path[4:], parse_qs(where.query), body)
         if self.over:
             return 409, b'{"code": "attempt_over"}', {}
-        return self._internal(where.path.rsplit("/", 1)[1], json.loads(body or b"{}"))
+        return self._internal(where.path.rsplit("/", 1)[1], said)
 
     def _put_part(self, key: str, query: dict[str, list[str]], body: bytes) -> tuple[int, bytes, dict[str, str]]:
         self._parts.setdefault(key, {})[int(query["partNumber"][0])] = body
@@ -196,7 +202,9 @@ class FakeWeb:
                 self.log_end = log["offset"] + log["skipped"] + log["bytes"]
             answer = {"log_end": self.log_end}
         elif verb == "uploads":
-            self._parts[said["path"]] = {}
+            self.before_upload(said["path"])
+            if "upload_id" not in said:
+                self._parts[said["path"]] = {}
             count = max(1, -(-said["size"] // self.part_size))
             answer = {"upload_id": "u", "part_size": self.part_size, "urls": [
                 f"{self.url}/s3/{said['path']}?partNumber={number}" for number in range(1, count + 1)]}
@@ -211,6 +219,8 @@ class FakeWeb:
                     for name, content in self.sources.items() if name != "index"}}
         elif verb == "address":
             self.address = said
+        elif verb == "facts" and self.refuses(said):
+            return 422, b"", {}
         elif verb == "facts":
             self.facts = said
             self.heard.set()

@@ -35,6 +35,7 @@ FOLDERS = ("output", "derived")
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+UploadId = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[\x21-\x7e]+$")]
 
 
 class ProgressReport(Input):
@@ -63,10 +64,11 @@ class AttemptReport(Input):
 
 
 class Upload(Input):
-    """A file to upload."""
+    """A file to upload; `upload_id` where that has begun and its URLs have run out."""
 
     path: Path
     size: Annotated[int, Field(ge=0, le=MAX_OBJECT)]
+    upload_id: UploadId | None = None
 
 
 class Address(Input):
@@ -81,7 +83,7 @@ class UploadEnd(Input):
     """The parts of an upload, all there."""
 
     path: Path
-    upload_id: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[\x21-\x7e]+$")]
+    upload_id: UploadId
     etags: Annotated[list[Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x21-\x7e]+$")]],
                      Field(min_length=1, max_length=10_000)]
 
@@ -158,9 +160,9 @@ def put_address(job: UUID, attempt: int) -> Response:
 
 @internal.post("/uploads")
 def begin_upload(job: UUID, attempt: int) -> Response:
-    """URLs to PUT the parts of a file to."""
+    """URLs to PUT the parts of a file to, for a quarter of an hour; asked again with the upload's id, new ones."""
     body = read_body(Upload)
-    upload = parts().connections.store.begin(_key(job, attempt, body.path), body.size)
+    upload = parts().connections.store.begin(_key(job, attempt, body.path), body.size, body.upload_id)
     return answer({"upload_id": upload.upload_id, "part_size": upload.part_size, "urls": upload.urls})
 
 

@@ -3,14 +3,22 @@ which looks through one of them five times a second, and by inputs. Imports litt
 
 import json
 import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from workers.folders import read_plain
 from workers.runtimes import processes
 
 RESERVE_BYTES = 32 << 20  # what a file system keeps free so that statuses and bags can be finished
 POD_DISK_SHARE = 0.9
 LIMIT_BYTES = 1023
+LOOKING_SHARE = 1 / 40  # of a core, for each of what is looked at
+KILL_ROUNDS = 5
+
+T = TypeVar("T")
 
 
 def tell_limit(control: Path, reason: str | None, message: str = "") -> None:
@@ -21,8 +29,26 @@ def tell_limit(control: Path, reason: str | None, message: str = "") -> None:
         file.write(said.ljust(LIMIT_BYTES))
 
 
+class Paced(Generic[T]):
+    """A look that may take long, taken so rarely that it costs no more than a fortieth of a core."""
+
+    def __init__(self, look: Callable[[], T]) -> None:
+        self._look = look
+        self._next = 0.0
+
+    def __call__(self) -> T | None:
+        """What is seen, None when it is too early to look again."""
+        if time.monotonic() < self._next:
+            return None
+        before = time.thread_time()
+        seen = self._look()
+        self._next = time.monotonic() + (time.thread_time() - before) / LOOKING_SHARE
+        return seen
+
+
 class Guard:
-    """Holds a program's session to its memory and its attempt's folder to its disk, by looking five times a second."""
+    """Holds a program's session to its memory and its attempt's folder to its disk, by looking five times a second or
+    as often as that is cheap."""
 
     def __init__(self, control: Path, grant: dict[str, Any]) -> None:
         self._control = control
@@ -30,39 +56,48 @@ class Guard:
         self._disk = (grant["disk_mb"] or 0) << 20
         self.peak_bytes = 0
         self._ended = False
+        self._members = Paced(self._find_members)
+        self._written = Paced(lambda: bytes_written(control.parent))
 
     def look(self) -> None:
         """End the session, and say why, when a limit is passed."""
-        session = self.session()
-        if session is None or self._ended:
+        if self._ended or self.session() is None:
             return
-        members = processes.in_session(session)
-        used = sum(members.values())
+        used = sum((self._members() or {}).values())
         self.peak_bytes = max(self.peak_bytes, used)
         if self._memory and used > self._memory:
-            self._end(members, "oom_killed", f"it used {used >> 20} MiB of memory, more than {self._memory >> 20} MiB")
-        elif self._disk and (held := _bytes_written(self._control.parent)) > self._disk:
-            self._end(members, "disk_full", f"it wrote {held >> 20} MiB, more than {self._disk >> 20} MiB")
+            self._end("oom_killed", f"it used {used >> 20} MiB of memory, more than {self._memory >> 20} MiB")
+        elif self._disk and (held := self._written() or 0) > self._disk:
+            self._end("disk_full", f"it wrote {held >> 20} MiB, more than {self._disk >> 20} MiB")
         elif (free := _free_bytes(self._control)) < RESERVE_BYTES:
-            self._end(members, "disk_full", f"only {free >> 20} MiB are free below STORAGE_BASE_DIR")
+            self._end("disk_full", f"only {free >> 20} MiB are free below STORAGE_BASE_DIR")
 
     def session(self) -> int | None:
         """The program's session, None before it has one."""
         try:
-            return int((self._control / "main.pid").read_text())
-        except (OSError, ValueError):
+            return int(read_plain(self._control / "main.pid", 20))
+        except ValueError:
             return None
 
     def end_session(self) -> None:
-        """Kill what the program left behind."""
-        session = self.session()
-        if session is not None:
-            processes.kill(list(processes.in_session(session)))
+        """Kill what the program left behind; a few times, for a process may fork while we look."""
+        for _ in range(KILL_ROUNDS):
+            found = self._find_members()
+            if not found:
+                return
+            processes.kill(list(found))
 
-    def _end(self, members: dict[int, int], reason: str, message: str) -> None:
+    def _find_members(self) -> dict[int, int]:
+        session = self.session()
+        return {} if session is None else processes.in_session(session)
+
+    def _end(self, reason: str, message: str) -> None:
+        """Say so, and kill it whether or not that can be written."""
         self._ended = True
-        tell_limit(self._control, reason, message)
-        processes.kill(list(members))
+        try:
+            tell_limit(self._control, reason, message)
+        finally:
+            self.end_session()
 
 
 class PodGuard:
@@ -74,30 +109,39 @@ class PodGuard:
         self._control = control
         self._disk = int((grant["disk_mb"] or 0) * (1 << 20) * POD_DISK_SHARE)
         self._ended = False
+        self._written = Paced(lambda: bytes_written(control.parent))
 
     def look(self) -> None:
         """Have its first process end it, and say why, when nearly all is used."""
-        if self._disk and not self._ended and (held := _bytes_written(self._control.parent)) > self._disk:
+        if self._disk and not self._ended and (held := self._written() or 0) > self._disk:
+            try:
+                tell_limit(self._control, "disk_full", f"it wrote {held >> 20} MiB of its {self._disk >> 20} MiB")
+            finally:
+                (self._control / "stop").write_text("kill\n")
             self._ended = True
-            tell_limit(self._control, "disk_full", f"it wrote {held >> 20} MiB of its {self._disk >> 20} MiB")
-            (self._control / "stop").write_text("kill\n")
 
     def end_session(self) -> None:
         """What it left behind ends with its container."""
 
 
-def _bytes_written(attempt: Path) -> int:
-    """What lies in the attempt's folder, less what it was given."""
-    total = 0
-    for place, folders, names in os.walk(attempt):
-        if place == str(attempt) and "inputs" in folders:
-            folders.remove("inputs")
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-            except OSError:  # gone meanwhile, or closed to us by the program
-                continue
+def bytes_written(attempt: Path) -> int:
+    """What lies in the attempt's folder, however deep, less what it was given."""
+    total, pending, given = 0, [str(attempt)], str(attempt / "inputs")
+    while pending:
+        with suppress(OSError), os.scandir(pending.pop()) as listing:  # gone meanwhile, or closed to us by the program
+            for entry in listing:
+                if entry.is_dir(follow_symlinks=False):
+                    pending += [entry.path] if entry.path != given else []
+                else:
+                    total += _bytes_of(entry)
     return total
+
+
+def _bytes_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_blocks * 512
+    except OSError:  # gone meanwhile
+        return 0
 
 
 def _free_bytes(place: Path) -> int:

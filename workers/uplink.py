@@ -4,23 +4,32 @@ only, for every attempt starts one. Speaks with the attempt's own token and know
 import hashlib
 import http.client
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
+from workers.folders import open_plain
+
 TIMEOUT_SECONDS = 20.0
 REPORT_TIMEOUT_SECONDS = 2.0  # the program is not held to its limits while this lasts
 LONGEST_PAUSE_SECONDS = 2.0
+MOST_READINGS = 3  # of a file that changes while it is read
 
 T = TypeVar("T")
 
 
 class Failed(Exception):
-    """It did not work this time; worth trying again."""
+    """It did not work this time; worth trying again. `status` is that of the answer, if there was one."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Refused(Exception):
@@ -33,6 +42,14 @@ class Over(Exception):
 
 class Gone(Exception):
     """What is to be fetched is not there."""
+
+
+class Changed(Exception):
+    """The file does not stay as it is for as long as it takes to read it."""
+
+
+class Lost(Exception):
+    """Object storage does not know of what was uploaded so far."""
 
 
 class Uplink:
@@ -61,24 +78,33 @@ class Uplink:
         insist(lambda: self._call("PUT", "/address", address))
 
     def upload(self, path: str, file: Path) -> tuple[int, str]:
-        """Upload a file to the attempt's `path`, trying until it is there; its size in bytes and its sha256 in hex.
+        """Upload a plain file to the attempt's `path`, trying until it is there; its size in bytes and its sha256 in
+        hex. Raises Refused when web will not have it, Changed when it becomes shorter time and again, OSError.
 
-        The file is read once a try, hashed on the way, a part at a time in memory.
+        The file is read once, hashed on the way, a part at a time in memory. A part that does not arrive is sent again;
+        all of them only where object storage has forgotten those before.
         """
-        return insist(lambda: self._upload(path, file))
+        changes = 0
+        while True:
+            try:
+                return self._upload(path, file)
+            except Changed:
+                changes += 1
+                if changes == MOST_READINGS:
+                    raise
+            except Lost as lost:
+                print(f"{path} is uploaded anew: {lost}", file=sys.stderr, flush=True)
+                time.sleep(LONGEST_PAUSE_SECONDS)
 
     def _upload(self, path: str, file: Path) -> tuple[int, str]:
-        size, digest, etags = file.stat().st_size, hashlib.sha256(), []
-        begun = self._call("POST", "/uploads", {"path": path, "size": size})
-        with file.open("rb") as source:
-            for url in begun["urls"]:
-                part = _exactly(source, min(begun["part_size"], size - source.tell()))
+        with open_plain(file) as source:
+            size, digest, etags = os.fstat(source.fileno()).st_size, hashlib.sha256(), list[str]()
+            upload = _Upload(partial(self._call, "POST"), path, size)
+            for number in range(upload.parts):
+                part = _exactly(source, min(upload.part_size, size - source.tell()))
                 digest.update(part)
-                etags.append(_put(url, part))
-        done = self._call("POST", "/uploads/complete",
-                          {"path": path, "upload_id": begun["upload_id"], "etags": etags})
-        if done["size"] != size:
-            raise Failed(f"{path} has {done['size']} bytes in object storage, not {size}")
+                etags.append(upload.put(number, part))
+        upload.complete(etags)
         return size, digest.hexdigest()
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None,
@@ -93,7 +119,7 @@ class Uplink:
         if status in (400, 413, 422):
             raise Refused(said)
         if status >= 300:
-            raise Failed(said)
+            raise Failed(said, status)
         return json.loads(answer) if answer else {}
 
     def _base(self) -> str:
@@ -124,19 +150,54 @@ def insist(deed: Callable[[], T]) -> T:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
+class _Upload:
+    """A multipart upload in progress. Raises Lost when it has to begin anew."""
+
+    def __init__(self, call: Callable[[str, dict[str, Any]], dict[str, Any]], path: str, size: int) -> None:
+        self._call, self._path, self._size = call, path, size
+        begun = self._begin({})
+        self._id, self.part_size, self._urls = begun["upload_id"], begun["part_size"], begun["urls"]
+        self.parts = len(self._urls)
+
+    def _begin(self, which: dict[str, str]) -> dict[str, Any]:
+        return insist(lambda: self._call("/uploads", {"path": self._path, "size": self._size} | which))
+
+    def put(self, number: int, part: bytes) -> str:
+        """PUT a part, trying until it is there; its etag."""
+        return insist(lambda: self._put(number, part))
+
+    def _put(self, number: int, part: bytes) -> str:
+        status, answer, headers = _request("PUT", self._urls[number], part, {}, TIMEOUT_SECONDS)
+        if status == 200 and "etag" in headers:
+            return headers["etag"].strip('"')
+        said = f"object storage answers {status}: {answer[:200]!r}"
+        if status == 404:
+            raise Lost(said)
+        if status in (400, 403):  # the time of its URLs has run out
+            self._urls = self._begin({"upload_id": self._id})["urls"]
+        raise Failed(said)
+
+    def complete(self, etags: list[str]) -> None:
+        """Have the parts put together; repeating it is as good as once."""
+        size = insist(lambda: self._complete(etags))
+        if size != self._size:
+            raise Lost(f"{size} bytes are in object storage, not {self._size}")
+
+    def _complete(self, etags: list[str]) -> int:
+        said = {"path": self._path, "upload_id": self._id, "etags": etags}
+        try:
+            return int(self._call("/uploads/complete", said)["size"])
+        except Failed as failed:
+            if failed.status in (404, 409):  # no such upload, or not with these parts
+                raise Lost(str(failed)) from failed
+            raise
+
+
 def _exactly(source: BinaryIO, size: int) -> bytes:
     part = source.read(size)
     if len(part) != size:
-        raise Failed("the file became shorter while it was read")
+        raise Changed("it became shorter each time that it was read")
     return part
-
-
-def _put(url: str, part: bytes) -> str:
-    """PUT one part to its presigned URL; its etag."""
-    status, answer, headers = _request("PUT", url, part, {}, TIMEOUT_SECONDS)
-    if status != 200 or "etag" not in headers:
-        raise Failed(f"object storage answers {status}: {answer[:200]!r}")
-    return headers["etag"].strip('"')
 
 
 def _request(method: str, url: str, body: bytes | None, headers: dict[str, str],

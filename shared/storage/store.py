@@ -66,9 +66,10 @@ class Store:
                     if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                         raise
 
-    def begin(self, key: str, size: int) -> Multipart:
-        """Begin a multipart upload of `size` bytes and sign its parts, for who is inside."""
-        upload_id, part_size = self.create(key), part_size_of(size)
+    def begin(self, key: str, size: int, upload_id: str | None = None) -> Multipart:
+        """Begin a multipart upload of `size` bytes, unless it has its id already, and sign its parts, for who is
+        inside."""
+        upload_id, part_size = upload_id or self.create(key), part_size_of(size)
         urls = [self._part_url(self._client, key, upload_id, number)
                 for number in range(1, parts_of(size, part_size) + 1)]
         return Multipart(upload_id, part_size, urls)

@@ -177,6 +177,19 @@ def put(url: str, body: bytes) -> str:
         return str(answer.headers["ETag"]).strip('"')
 
 
+def test_urls_that_have_run_out_are_replaced_and_the_parts_stay(web: Web, recorder: Recorder) -> None:
+    web.connections.store.make_bucket()
+    path, first, second = "output/long.mcap", b"a" * (16 << 20), b"the rest"
+    asked = {"path": path, "size": len(first) + len(second)}
+    begun = recorder.say("uploads", asked)
+    etags = [put(begun["urls"][0], first)]
+    again = recorder.say("uploads", asked | {"upload_id": begun["upload_id"]})
+    assert again["upload_id"] == begun["upload_id"]
+    etags.append(put(again["urls"][1], second))
+    done = recorder.say("uploads/complete", {"path": path, "upload_id": begun["upload_id"], "etags": etags})
+    assert done == {"size": asked["size"]}
+
+
 def test_a_file_is_uploaded_in_parts_and_put_together(web: Web, recorder: Recorder) -> None:
     web.connections.store.make_bucket()
     path, size = "output/bag ä/x_0.db3", (16 << 20) + 5

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 from tests.fakes import FakeWeb
 from tests.waiting import until
 from workers.facts import Facts
+from workers.recorder import LAST_TRIES, Sidecar
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 STRING = "std_msgs/msg/String"
@@ -36,7 +37,7 @@ def control(tmp_path: Path, web: FakeWeb) -> Path:
     return control
 
 
-def grant(control: Path, address: dict[str, str], **limits: int) -> None:
+def grant(control: Path, address: dict[str, str], **limits: object) -> None:
     (control / "grant.json").write_text(json.dumps({
         "job": "j", "attempt": 1, "token": "t", "address": address, "memory_mb": None, "disk_mb": None} | limits))
 
@@ -161,6 +162,146 @@ def test_a_long_log_is_uploaded_whole_and_its_tail_told(control: Path, web: Fake
 def test_a_log_of_any_bytes_is_told_as_text(control: Path, web: FakeWeb) -> None:
     (control / "log").write_bytes(b"before \xff\x00 after\n")
     assert collect(control, web).log.tail == "before \ufffd\ufffd after\n"
+
+
+def test_a_part_that_did_not_arrive_is_sent_again_and_those_before_it_are_not(control: Path, web: FakeWeb) -> None:
+    """S3 restarts; then the time of the URLs runs out; then web restarts and an answer of it is lost."""
+    web.part_size = 1000
+    content = os.urandom(3500)
+    (control.parent / "output" / "map.bin").write_bytes(content)
+    part = "/s3/output/map.bin?partNumber="
+    web.faults = {f"{part}2": [503, 500], f"{part}3": [403, 400],
+                  "uploads output/map.bin": [502], "complete output/map.bin": [503]}
+    (file,) = collect(control, web).files
+    assert web.objects["output/map.bin"] == content
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert [web.calls.count(f"{part}{number}") for number in (1, 2, 3, 4)] == [1, 3, 3, 1]
+
+
+def test_an_upload_that_object_storage_forgot_begins_anew(control: Path, web: FakeWeb) -> None:
+    web.part_size = 1000
+    content = os.urandom(2500)
+    (control.parent / "output" / "map.bin").write_bytes(content)
+    web.faults = {"/s3/output/map.bin?partNumber=3": [404]}
+    assert [file.size for file in collect(control, web).files] == [2500]
+    assert web.objects["output/map.bin"] == content
+
+
+def test_what_web_will_not_have_and_what_changes_for_ever_are_problems(control: Path, web: FakeWeb) -> None:
+    output = control.parent / "output"
+    for name in ("kept", "refused", "shrinks"):
+        (output / name).write_bytes(b"x" * 30_000)
+    web.faults = {"uploads output/refused": [422]}
+    web.before_upload = lambda path: os.truncate(output / "shrinks", (output / "shrinks").stat().st_size // 2)
+    facts = collect(control, web)
+    assert [file.path for file in facts.files] == ["kept"]
+    assert [problem.partition(":")[0] for problem in facts.problems] == [
+        "'refused' was not kept", "'shrinks' was not kept"]
+
+
+def test_a_file_that_grows_for_ever_is_kept_as_it_was(control: Path, web: FakeWeb) -> None:
+    growing = control.parent / "output" / "growing"
+    growing.write_bytes(b"x" * 1000)
+
+    def grow(_: str) -> None:
+        with growing.open("ab") as file:
+            file.write(b"y" * 1000)
+
+    web.before_upload = grow
+    assert [file.size for file in collect(control, web).files] == [1000]
+    assert web.objects["output/growing"] == b"x" * 1000
+
+
+def test_folders_past_all_depth_end_neither_the_guard_nor_the_recorder(control: Path, web: FakeWeb) -> None:
+    grant(control, {"url": web.url}, disk_mb=1000)
+    (control / "main.pid").write_text("4194304")  # nobody's
+    (control.parent / "output" / "progress.jsonl").mkdir()
+    (control.parent / "output" / "notes").touch()
+    (control / "log").write_text("up\n")
+    subprocess.run([sys.executable, "-c", "import os\nfor _ in range(2000): os.mkdir('deeper'); os.chdir('deeper')"],
+                   cwd=control.parent / "output", check=True)
+    recorder = subprocess.Popen([sys.executable, "-P", "-m", "workers.recorder", control], stdin=subprocess.PIPE)
+    assert recorder.stdin is not None
+    try:
+        until(lambda: web.reports or recorder.poll() is not None)
+        recorder.stdin.close()
+        assert recorder.wait(60) == 0
+    finally:
+        subprocess.run(["rm", "-rf", control.parent / "output" / "deeper"], check=True)
+    facts = Facts.model_validate(web.facts)
+    assert [file.path for file in facts.files] == ["notes"]
+    assert ["lies too deep" in problem for problem in facts.problems] == [True]
+
+
+def test_facts_that_web_will_not_have_are_told_as_far_as_it_will(control: Path, web: FakeWeb) -> None:
+    (control.parent / "output" / "notes").touch()
+    (control / "ingested.json").write_text('{"unsound": "\\u0000"}')
+    web.refuses = lambda facts: "ingested" in facts
+    facts = collect(control, web)
+    assert (facts.files, facts.problems) == ((), ("what was found cannot be told",))
+
+
+def in_pod(control: Path) -> subprocess.Popen[str]:
+    """A recorder as the sidecar of a pod, whose program has ended."""
+    (control / "status").write_text("0\n")
+    return subprocess.Popen([sys.executable, "-P", "-m", "workers.recorder", control, "pod", control / "pod.json"],
+                            stderr=subprocess.PIPE, text=True)
+
+
+def test_in_a_pod_a_failure_that_nobody_foresaw_is_said_and_all_is_tried_again(control: Path, web: FakeWeb) -> None:
+    (control.parent / "output" / "notes").touch()
+    recorder = in_pod(control)
+    assert recorder.stderr is not None
+    assert "Traceback" in recorder.stderr.readline()
+    grant(control, {"url": web.url}, grace_seconds=60, beside=[])
+    (control / "grant.json").rename(control / "pod.json")
+    assert web.heard.wait(60)
+    until((control / "recorded").exists)
+    assert recorder.poll() is None
+    recorder.terminate()
+    assert recorder.wait(60) == 0
+    recorder.stderr.close()
+
+
+def test_in_a_pod_what_fails_for_ever_is_left_once_it_was_told_to_end(control: Path, web: FakeWeb) -> None:
+    recorder = in_pod(control)
+    assert recorder.stderr is not None
+    assert "Traceback" in recorder.stderr.readline()
+    recorder.terminate()
+    assert recorder.stderr.read().count("Traceback") >= LAST_TRIES - 1
+    assert recorder.wait(60) == 0
+    recorder.stderr.close()
+
+
+class FakeTime:
+    """Passes while somebody sleeps; what was to happen by then has."""
+
+    def __init__(self, happens: dict[int, Callable[[], object]]) -> None:
+        self.now, self.happens, self.sleeps = 0.0, happens, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.sleeps += 1
+        if self.sleeps in self.happens:
+            self.happens[self.sleeps]()
+
+
+@pytest.mark.parametrize(("happens", "seconds"), [
+    ({"bridge.status": 10, "sensor.status": 20}, 4), ({"bridge.status": 10}, 65), ({"SIGTERM": 15}, 3)])
+def test_in_a_pod_nothing_is_collected_before_those_beside_have_ended(
+        control: Path, monkeypatch: pytest.MonkeyPatch, happens: dict[str, int], seconds: float) -> None:
+    handlers: list[Callable[[], object]] = []
+    monkeypatch.setattr("signal.signal", lambda number, handler: handlers.append(handler))
+    sidecar = Sidecar(control)
+    sidecar.beside, sidecar.beside_seconds = ["bridge", "sensor"], 60 + 5
+    time = FakeTime({at: handlers[0] if what == "SIGTERM" else (control / what).touch
+                     for what, at in happens.items()})
+    monkeypatch.setattr("workers.recorder.time", time)
+    sidecar.wait_for_others()
+    assert time.now == pytest.approx(seconds, abs=0.3)
 
 
 def test_web_being_down_costs_only_time(control: Path, web: FakeWeb) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,26 +51,30 @@ def storage(name: str) -> Storage:
     return "sqlite3" if plain.endswith(".db3") else "mcap" if plain.endswith(".mcap") else "rosbag1"
 
 
-def discover(folder: Path) -> list[Recording]:
+def discover(folder: Path, passed_over: Callable[[Exception], object] | None = None) -> list[Recording]:
     """Every recording below `folder`, itself included ('.'), in a stable order.
 
     A folder with metadata.yaml or a .db3 is one recording. Without those, .mcap files all named `<folder>_<n>.mcap` are
     the splits of one whose recorder was killed; any other .mcap stands alone, and so does a .bag of ROS 1. Links and
-    special files are ignored, and what lies deeper than FOLDER_DEPTH. Raises Hostile past the other limits, OSError
-    when a folder cannot be read.
+    special files are ignored, and what lies deeper than FOLDER_DEPTH. Past the other limits there is Hostile, for a
+    folder that cannot be read OSError: `passed_over` hears of them and the rest is found; without it they are raised.
     """
     found: list[Recording] = []
     pending = [(folder, "")]
     entries_left = limits.FOLDER_ENTRIES
-    while pending:
+    while pending and entries_left >= 0:
         place, path = pending.pop()
-        names, folders, entries = _listing(place)
-        entries_left -= entries
-        if entries_left < 0 or len(names) > limits.MEMBERS:
-            raise Hostile(f"more than {limits.FOLDER_ENTRIES} files, or {limits.MEMBERS} of one recording")
-        found += _recordings(place, path, names)
-        if len(found) > limits.RECORDINGS:
-            raise Hostile(f"more than {limits.RECORDINGS} recordings")
+        try:
+            names, folders, entries = _listing(place)
+            entries_left -= entries
+            here = _recordings(place, path, names)
+            _check(entries_left, len(names), len(found) + len(here))
+        except (Hostile, OSError) as error:
+            if passed_over is None:
+                raise
+            passed_over(error)
+            continue
+        found += here
         if path.count("/") + 1 < limits.FOLDER_DEPTH:
             pending += [(place / name, f"{path}/{printable(name)}".lstrip("/")) for name in folders]
     return sorted(found, key=lambda recording: natural(recording.path))
@@ -118,6 +122,13 @@ def _listing(place: Path) -> tuple[list[str], list[str], int]:
     except FileNotFoundError:
         return [], [], 0
     return members, folders, entries
+
+
+def _check(entries_left: int, members: int, recordings: int) -> None:
+    if entries_left < 0 or members > limits.MEMBERS:
+        raise Hostile(f"more than {limits.FOLDER_ENTRIES} files, or {limits.MEMBERS} of one recording")
+    if recordings > limits.RECORDINGS:
+        raise Hostile(f"more than {limits.RECORDINGS} recordings")
 
 
 def _recordings(place: Path, path: str, names: list[str]) -> list[Recording]:

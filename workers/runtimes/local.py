@@ -283,7 +283,10 @@ class LocalRuntime:
         self.kill(name)
         self._reap()
         open_folders(self._folder(name))
-        shutil.rmtree(self._folder(name), ignore_errors=True)
+        with suppress(RecursionError):  # a folder deeper than Python's stack
+            shutil.rmtree(self._folder(name), ignore_errors=True)
+        if self._folder(name).exists():
+            subprocess.run(["/bin/rm", "-rf", self._folder(name)], check=False, capture_output=True)
 
     def quarantine(self, name: Name) -> None:
         """See Runtime."""

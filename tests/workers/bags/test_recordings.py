@@ -135,3 +135,12 @@ def test_depth_and_counts_are_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(limits, "FOLDER_ENTRIES", 5)
     with pytest.raises(Hostile):
         discover(tmp_path)
+
+
+def test_what_is_passed_over_is_told_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1.mcap", "b/1.mcap", "b/2.mcap", "b/3.mcap", "c/1.mcap", "d/1.mcap")
+    monkeypatch.setattr(limits, "MEMBERS", 2)
+    monkeypatch.setattr(limits, "RECORDINGS", 2)
+    passed_over: list[Exception] = []
+    assert len(discover(tmp_path, passed_over.append)) == 2
+    assert [type(error) for error in passed_over] == [Hostile, Hostile]

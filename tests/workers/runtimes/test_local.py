@@ -144,6 +144,20 @@ def test_a_folder_that_the_program_closed_is_recorded_and_removed(
     assert not folder(tmp_path, name).exists()
 
 
+def test_folders_past_all_depth_are_told_of_and_removed(
+        runtime: LocalRuntime, tmp_path: Path, web: FakeWeb) -> None:
+    name = start_python(runtime, "import os\nos.chdir('output')\nopen('notes', 'w').close()\n"
+                                 "for _ in range(2000): os.mkdir('deeper'); os.chdir('deeper')")
+    try:
+        until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+        assert web.facts is not None
+        assert ([file["path"] for file in web.facts["files"]], len(web.facts["problems"])) == (["notes"], 1)
+        runtime.remove(name)
+        assert not folder(tmp_path, name).exists()
+    finally:  # pytest cannot remove it either
+        subprocess.run(["rm", "-rf", folder(tmp_path, name)], check=True)
+
+
 def test_unreadable_files_of_the_end_are_a_runtime_error(runtime: LocalRuntime, tmp_path: Path) -> None:
     name = start(runtime, "/bin/true")
     until(lambda: runtime.observe(name).recorder == Recorder.DONE)

@@ -82,9 +82,13 @@ def _labels(run: Run, site: Site) -> dict[str, str]:
 
 
 def _grant(run: Run, site: Site) -> Body:
-    """What the recorder may know. Memory is the kernel's to hold, so it is told of the disk alone."""
+    """What the recorder may know. Memory is the kernel's to hold, so it is told of the disk alone; of the containers
+    beside the main one it waits for those that have a first process of ours to say that they have ended."""
+    program = run.program
     return {"job": str(run.name.job), "attempt": run.name.attempt, "kind": run.kind, "token": run.token,
-            "address": {"url": site.web_url}, "memory_mb": None, "disk_mb": run.program.resources.disk_mb}
+            "address": {"url": site.web_url}, "memory_mb": None, "disk_mb": program.resources.disk_mb,
+            "grace_seconds": program.stop.grace_seconds,
+            "beside": [each.name for each in program.containers if each.command]}
 
 
 def _spec(run: Run, site: Site) -> Body:

@@ -100,7 +100,8 @@ def test_only_the_recorder_is_given_the_token() -> None:
     whole = pod()
     assert json.loads(whole["metadata"]["annotations"][GRANT]) == {
         "job": str(JOB), "attempt": 2, "kind": "instance", "token": "secret-token",
-        "address": {"url": "http://robot-backend-service.robot:8000"}, "memory_mb": None, "disk_mb": 100}
+        "address": {"url": "http://robot-backend-service.robot:8000"}, "memory_mb": None, "disk_mb": 100,
+        "grace_seconds": 2.5, "beside": []}
     assert "secret-token" not in json.dumps(whole["spec"])
     assert "grant" not in [mount["name"] for mount in container(whole, "main")["volumeMounts"]]
 
@@ -128,6 +129,11 @@ def test_more_containers_share_the_attempt_and_have_what_they_state() -> None:
     assert beside["env"][0] == {"name": "A", "value": "1"}
     assert beside["resources"] == {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}}
     assert beside["volumeMounts"] == container(pod(), "main")["volumeMounts"]
+
+
+def test_the_recorder_waits_for_those_beside_that_tell_of_their_end() -> None:
+    whole = pod(containers=(Container(name="bridge", image="b:1", command=("run",)), Container(name="db", image="d:1")))
+    assert json.loads(whole["metadata"]["annotations"][GRANT])["beside"] == ["bridge"]
 
 
 def test_inputs_are_brought_before_the_program_starts() -> None:

@@ -78,6 +78,16 @@ def test_what_it_recorded_and_said_arrives(runtime: KubernetesRuntime, web: Fake
     assert web.objects["output/notes.txt"] == b"data\n"
 
 
+def test_what_a_container_beside_the_program_writes_at_its_end_is_collected(
+        runtime: KubernetesRuntime, web: FakeWeb) -> None:
+    closing = 'trap "sleep 1; echo closed >>$SIMYARD_OUTPUT/bag; exit 0" INT; echo open >$SIMYARD_OUTPUT/bag; ' \
+              'while :; do sleep 0.05; done'
+    name = started(runtime, 'until [ -e "$SIMYARD_OUTPUT/bag" ]; do sleep 0.05; done', containers=[
+        {"name": "bridge", "image": "sim:1", "command": ["/bin/sh", "-c", closing]}])
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    assert web.objects["output/bag"] == b"open\nclosed\n"
+
+
 def test_an_image_without_a_command_runs_as_it_says(runtime: KubernetesRuntime) -> None:
     name = started(runtime, image="bare:1", command=())
     until(lambda: runtime.observe(name).recorder == Recorder.DONE)
