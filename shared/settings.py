@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -95,6 +95,9 @@ class WebSettings(Settings):
     max_memory_mb: Count = 65_536
     max_gpus: Annotated[int, Field(ge=0)] = 0
     allowed_images: str = ""
+    resolve_images: bool | None = None
+    insecure_registries: str = ""
+    registry_credentials: FilePath | None = None
     command_image: str | None = None
     allowed_network: Literal["none", "cluster", "internet"] = "none"
     allowed_node_labels: str = ""
@@ -109,6 +112,22 @@ class WebSettings(Settings):
     def image_patterns(self) -> list[str]:
         """The patterns in ALLOWED_IMAGES, separated by commas; none allow every image."""
         return patterns(self.allowed_images)
+
+    @property
+    def resolves_images(self) -> bool:
+        """Whether tags are resolved to digests: as stated, or where containers run."""
+        return self.runtime == "kubernetes" if self.resolve_images is None else self.resolve_images
+
+    @cached_property
+    def insecure_hosts(self) -> frozenset[str]:
+        """The registries, each with its port, that are spoken to by plain HTTP."""
+        return frozenset(patterns(self.insecure_registries))
+
+    @model_validator(mode="after")
+    def _has_a_command_image_that_stays(self) -> "WebSettings":
+        if self.resolves_images and self.command_image is not None and "@sha256:" not in self.command_image:
+            raise ValueError("COMMAND_IMAGE must state a digest, name@sha256:..., unless RESOLVE_IMAGES is false")
+        return self
 
     @model_validator(mode="after")
     def _has_a_long_secret(self) -> "WebSettings":

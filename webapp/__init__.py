@@ -15,6 +15,7 @@ from webapp.auth.api_tokens import ApiTokens
 from webapp.auth.credentials import ACCESS, CSRF, CSRF_HEADER
 from webapp.auth.throttle import Throttle
 from webapp.auth.tokens import Tokens, configure
+from webapp.images.resolver import Resolver
 from webapp.internal import internal
 from webapp.metrics import Metrics
 from webapp.parts import NAME, Parts
@@ -48,7 +49,7 @@ def create_app(settings: WebSettings, connections: Connections) -> OpenAPI:
         settings=settings, connections=connections, accounts=Accounts(connections.database),
         tokens=Tokens(connections.redis, settings), api_tokens=ApiTokens(connections.database),
         throttle=Throttle(connections.redis), templates=Templates(connections.database),
-        statuses=Statuses(connections.database), hub=hub,
+        images=Resolver(settings), statuses=Statuses(connections.database), hub=hub,
         progress=Progress(connections.database, connections.pubsub), relays=Relays(),
         metrics=Metrics(settings, connections, hub))
     configure(app, settings)

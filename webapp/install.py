@@ -21,6 +21,7 @@ from shared.settings import InstallSettings, read
 from webapp import strict_json, templates, writes
 from webapp.api.resource import validate
 from webapp.auth.passwords import hash_password, matches
+from webapp.images.resolver import Resolver
 from webapp.queries import users
 
 
@@ -44,14 +45,14 @@ def main() -> None:
 
 
 def _steps(settings: InstallSettings, connections: Connections) -> list[tuple[str, str, Callable[[], object]]]:
-    database = connections.database
+    database, images = connections.database, Resolver(settings)
     return [
         ("database", "DATABASE_URL", database.ping),
         ("tables", "DATABASE_URL", migrate),
         ("redis", "REDIS_URL", connections.pubsub.ping),
         ("storage", "MINIO_ENDPOINT", connections.store.make_bucket),
         ("administrator", "SIMYARD_ADMIN_EMAIL", lambda: make_admin(database, settings)),
-        *(("template", "SIMYARD_TEMPLATES", lambda file=file: make_template(database, file))
+        *(("template", "SIMYARD_TEMPLATES", lambda file=file: make_template(database, file, images))
           for file in settings.template_files),
         ("admission", "DATABASE_URL", lambda: connections.lifecycle.set_admission(is_open=True)),
     ]
@@ -89,11 +90,11 @@ def make_admin(database: Database, settings: InstallSettings) -> None:
             writes.change_user(tx, known.id, {"password_hash": hash_password(password)}, end_logins=True)
 
 
-def make_template(database: Database, file: Path) -> None:
+def make_template(database: Database, file: Path, images: Resolver) -> None:
     """Make the template that the file describes, or a new version of it when it differs from the newest."""
     try:
         spec = validate(TemplateSpec, strict_json.parse(file.read_bytes()))
-        done = templates.install(database, spec)
+        done = templates.install(database, spec, images)
     except (SimyardError, strict_json.Malformed) as error:
         faults = "".join(f"; {fault.field}: {fault.message}" for fault in getattr(error, "errors", ()))
         raise Failed(f"template {file} (SIMYARD_TEMPLATES): {error}{faults}; correct the file") from error

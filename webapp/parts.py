@@ -10,6 +10,7 @@ from webapp.auth.accounts import Accounts
 from webapp.auth.api_tokens import ApiTokens
 from webapp.auth.throttle import Throttle
 from webapp.auth.tokens import Tokens
+from webapp.images.resolver import Resolver
 from webapp.metrics import Metrics
 from webapp.progress import Progress
 from webapp.statuses import Statuses
@@ -31,6 +32,7 @@ class Parts:
     api_tokens: ApiTokens
     throttle: Throttle
     templates: Templates
+    images: Resolver
     statuses: Statuses
     hub: Hub
     progress: Progress

@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from shared.domain.errors import FieldError, InvalidSpec
 from shared.domain.specs import Limits, Program, Resources, SimulationSpec, TemplateSpec
 from shared.settings import WebSettings, patterns
+from webapp.images.reference import Allowed, Reference
+from webapp.images.resolver import Digests
 
 NETWORKS = ("none", "cluster", "internet")
 
@@ -44,7 +46,7 @@ def image_of(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings
 def check_ceilings(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> None:
     """InvalidSpec naming what is too much."""
     errors = list(_too_much(_limits(spec, template, settings), _resources(template, settings), settings))
-    if spec.image is not None and not _is_allowed(spec.image, settings):
+    if spec.image is not None and not is_allowed(spec.image, settings):
         errors.append(FieldError("image", f"{spec.image} is not among the images of ALLOWED_IMAGES"))
     if errors or (errors := list(_outside(template, settings))):
         raise _over(errors)
@@ -53,10 +55,8 @@ def check_ceilings(spec: SimulationSpec, template: TemplateSpec, settings: WebSe
 def check_template(template: TemplateSpec, settings: WebSettings) -> None:
     """InvalidSpec naming what no submission of this template could be allowed: resources, limits, images."""
     errors = list(_too_much(template.limits, template.resources, settings))
-    images = {"image": template.image} | {f"containers.{place}.image": each.image
-                                          for place, each in enumerate(template.containers)}
     errors += [FieldError(field, f"{image} is not among the images of ALLOWED_IMAGES")
-               for field, image in images.items() if image is not None and not _is_allowed(image, settings)]
+               for field, image in images_of(template).items() if not is_allowed(image, settings)]
     errors += _outside(template, settings)
     for place, container in enumerate(template.containers):
         errors += [FieldError(f"containers.{place}.{each.field}", each.message)
@@ -83,8 +83,27 @@ def _outside(template: TemplateSpec, settings: WebSettings) -> Iterator[FieldErr
             yield FieldError(f"tolerations.{place}.key", f"{key or 'every key'} is not among ALLOWED_TOLERATIONS")
 
 
-def _is_allowed(image: str, settings: WebSettings) -> bool:
-    return not settings.image_patterns or _matches(image, settings.image_patterns)
+def images_of(template: TemplateSpec) -> dict[str, str]:
+    """Every image that the template states, by the name of its field."""
+    main = {} if template.image is None else {"image": template.image}
+    return main | {f"containers.{place}.image": each.image for place, each in enumerate(template.containers)}
+
+
+def pin(program: Program, main: Digests, others: Digests) -> Program:
+    """The program with the digests of its images, `main`'s of the main one, in place of their tags; an image without a
+    digest, of a deployment that resolves none, stays as it is."""
+    containers = tuple(each.model_copy(update={"image": _pinned(each.image, others)}) for each in program.containers)
+    image = None if program.image is None else _pinned(program.image, main)
+    return program.model_copy(update={"image": image, "containers": containers})
+
+
+def _pinned(image: str, digests: Digests) -> str:
+    return Reference.parse(image).pinned(digests[image]) if image in digests else image
+
+
+def is_allowed(image: str, settings: WebSettings) -> bool:
+    """Whether ALLOWED_IMAGES lets it be run."""
+    return Allowed.of(settings.image_patterns).allows(image)
 
 
 def _matches(text: str, allowed: list[str]) -> bool:

@@ -18,7 +18,7 @@ from webapp.idempotency import Answer, Key
 from webapp.parameters.schema import compiled
 from webapp.parameters.sweeps import SEEDS, Sets, TooMuch, check_sets, expand
 from webapp.parts import Parts
-from webapp.programs import check_ceilings, check_runnable, make_program
+from webapp.programs import check_ceilings, check_runnable, images_of, make_program, pin
 from webapp.queries import bundles
 from webapp.queries.simulations import PRIORITIES
 from webapp.templates import Template
@@ -34,7 +34,7 @@ UNKNOWN = Template("unknown", 0, TemplateSpec(name="unknown", command=("unknown"
 @dataclass
 class Draft:
     """What a submission would make, as far as it can be told, and why it is refused. `spec` states its seed; `total`
-    is how many instances it asks for, None where that cannot be known."""
+    is how many instances it asks for, None where that cannot be known; `digests` are those of its own image."""
 
     spec: SimulationSpec
     owner: UUID
@@ -42,6 +42,7 @@ class Draft:
     template: Template = UNKNOWN
     sets: Sets = field(default_factory=list)
     total: int | None = None
+    digests: dict[str, str] = field(default_factory=dict)
     refusals: list[Refused] = field(default_factory=list)
 
 
@@ -133,6 +134,23 @@ def _make_sets(parts: Parts, made: Draft) -> None:
         run(check_sets, made.sets, schema)
 
 
+def _resolve_image(parts: Parts, made: Draft) -> None:
+    """Only when nothing else is against it, for a registry is asked."""
+    if made.refusals:
+        return
+    own, template = made.spec.image, made.template
+    if own is not None:
+        made.digests = parts.images.resolve({"image": own})
+    if not parts.settings.resolves_images:
+        return
+    stated = {field: image for field, image in images_of(template.spec).items() if field != "image" or own is None}
+    if unresolved := [image for image in stated.values() if image not in template.digests]:
+        raise InvalidSpec(
+            f"template {template.name}@{template.version} was made while tags were not resolved",
+            code="image_unresolved", errors=[FieldError("template", f"{image} has no digest") for image in unresolved],
+            remedy="PUT the template as it is: its next version has the digests")
+
+
 def _check_quota(parts: Parts, made: Draft) -> None:
     """Before the fact, for who only asks: a submission is held against its owner's limits as it is written."""
     with parts.connections.database.single() as tx:
@@ -152,6 +170,7 @@ CHECKS: Sequence[Check] = (
     _check_program,
     _check_ceilings,
     _make_sets,
+    _resolve_image,
 )
 
 
@@ -161,10 +180,12 @@ def _submission(made: Draft, settings: WebSettings) -> Submission:
     template = made.template
     spec = made.spec.model_copy(update={
         "template": f"{template.name}@{template.version}", "name": made.spec.name or template.name})
+    program = pin(make_program(spec, template.spec, settings), made.digests if spec.image else template.digests,
+                  template.digests)
     return Submission(
         id=uuid4(), name=spec.name or template.name, owner=made.owner, visibility=spec.visibility, labels=spec.labels,
         template=template.name, template_version=template.version, spec=stored_spec(spec),
-        program=make_program(spec, template.spec, settings), seed=spec.seed or 0, priority=PRIORITIES[spec.priority],
+        program=program, seed=spec.seed or 0, priority=PRIORITIES[spec.priority],
         max_parallel=spec.max_parallel, sets=made.sets, keep=spec.keep, keep_days=spec.keep_days)
 
 

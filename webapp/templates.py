@@ -1,7 +1,7 @@
 """Finds and makes templates. Versions never change, so each is read once a process. Called by the API and install."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,9 @@ from shared.persistence.database import Database
 from shared.persistence.queries import claim_answer
 from webapp import writes
 from webapp.idempotency import Answer, Key
+from webapp.images.resolver import Digests, Resolver
 from webapp.parameters.schema import check_schema
+from webapp.programs import images_of
 from webapp.queries import templates as queries
 
 CACHE_SIZE = 256
@@ -20,11 +22,12 @@ CACHE_SIZE = 256
 
 @dataclass(frozen=True)
 class Template:
-    """One version of a template."""
+    """One version of a template, with the digests of its images as they were when it was made."""
 
     name: str
     version: int
     spec: TemplateSpec
+    digests: Digests = field(default_factory=dict)
 
 
 class Templates:
@@ -51,7 +54,7 @@ class Templates:
             raise self._unknown(reference)
         return found
 
-    def create(self, spec: TemplateSpec, owner: UUID, key: Key | None) -> Answer:
+    def create(self, spec: TemplateSpec, digests: Digests, owner: UUID, key: Key | None) -> Answer:
         """Make version 1; (status, answer), which are those of before for a known key.
 
         InvalidSpec when the parameters are no schema, Conflict when the name is taken."""
@@ -59,20 +62,21 @@ class Templates:
         with self._database.transaction() as tx:
             at = writes.now(tx)
             stored = spec.model_dump(mode="json")
-            body = {"version": 1, "owner": str(owner), "created_at": rfc3339(at), "archived_at": None, **stored}
+            body = {"version": 1, "owner": str(owner), "created_at": rfc3339(at), "archived_at": None,
+                    **queries.with_digests(stored, digests)}
             if key and (answer := claim_answer(tx, key.answering(201, body))):
                 return answer
-            if not writes.add_template(tx, owner, stored, at):
+            if not writes.add_template(tx, owner, stored, digests, at):
                 raise Conflict(f"there is a template called {spec.name} already", code="name_taken",
                                errors=[FieldError("name", "is taken")], remedy="choose another name")
         return 201, body
 
-    def change(self, spec: TemplateSpec) -> dict[str, Any]:
+    def change(self, spec: TemplateSpec, digests: Digests) -> dict[str, Any]:
         """Make the next version, unless the newest is the same, and take it out of the archive; the newest as the API
         answers it. InvalidSpec when the parameters are no schema."""
         check_schema(spec.parameters)
         with self._database.transaction() as tx:
-            writes.add_version(tx, spec.name, spec.model_dump(mode="json"))
+            writes.add_version(tx, spec.name, spec.model_dump(mode="json"), digests)
             writes.set_archived(tx, spec.name, archived=False)
         return show(self._database, spec.name)
 
@@ -86,7 +90,7 @@ class Templates:
             row = queries.version(tx, name, version)
         if row is None:
             return None
-        found = Template(name, version, TemplateSpec.model_validate(row.spec))
+        found = Template(name, version, TemplateSpec.model_validate(row.spec), row.digests)
         self._cache[name, version] = found
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
@@ -98,14 +102,20 @@ class Templates:
                            remedy="GET /templates lists them")
 
 
-def install(database: Database, spec: TemplateSpec) -> str:
-    """Make the built-in template, or give it a new version when it differs; says what was done. Safe with N at once."""
+def install(database: Database, spec: TemplateSpec, images: Resolver) -> str:
+    """Make the built-in template, or give it a new version when it differs; says what was done. Safe with N at once.
+
+    What is there already stays as it is, also when a tag means another image by now: nobody has asked for that."""
     check_schema(spec.parameters)
     stored = spec.model_dump(mode="json")
+    with database.single() as tx:
+        newest = queries.newest(tx, spec.name)
+    known = newest.digests if newest is not None and newest.spec == stored else {}
+    digests = images.resolve(images_of(spec), known)
     with database.transaction() as tx:
-        if writes.add_template(tx, None, stored, writes.now(tx)):
+        if writes.add_template(tx, None, stored, digests, writes.now(tx)):
             return "made as version 1"
-        number = writes.add_version(tx, spec.name, stored)
+        number = writes.add_version(tx, spec.name, stored, digests)
     return "is there already" if number is None else f"changed, now version {number}"
 
 

@@ -2,7 +2,7 @@
 report. Called by views, install, templates, audit, progress and internal, each inside a transaction of its own."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -88,25 +88,28 @@ _ADD_AUDIT = text("""
 
 # -- templates ----------------------------------------------------------------------------------------------------
 
-def add_template(tx: Connection, owner: UUID | None, spec: dict[str, Any], at: datetime) -> bool:
-    """Make the template with version 1; False when the name is taken."""
+def add_template(tx: Connection, owner: UUID | None, spec: dict[str, Any], digests: Mapping[str, str],
+                 at: datetime) -> bool:
+    """Make the template with version 1; False when the name is taken. `digests`: of its images, as they are stated."""
     template = uuid4()
     made = tx.execute(upsert(templates).values(id=template, name=spec["name"], owner=owner, created_at=at)
                       .on_conflict_do_nothing()).rowcount == 1
     if made:
-        tx.execute(insert(template_versions).values(template=template, version=1, spec=spec, created_at=at))
+        tx.execute(insert(template_versions).values(template=template, version=1, spec=spec, digests=digests,
+                                                     created_at=at))
     return made
 
 
-def add_version(tx: Connection, name: str, spec: dict[str, Any]) -> int | None:
+def add_version(tx: Connection, name: str, spec: dict[str, Any], digests: Mapping[str, str]) -> int | None:
     """Give the template another version unless its newest is the same; the new number. Locks the template."""
     template = tx.execute(select(templates.c.id).where(templates.c.name == name).with_for_update()).scalar_one()
-    newest = tx.execute(select(template_versions.c.version, template_versions.c.spec)
+    newest = tx.execute(select(template_versions)
                         .where(template_versions.c.template == template)
                         .order_by(template_versions.c.version.desc()).limit(1)).one()
-    if newest.spec == spec:
+    if (newest.spec, newest.digests) == (spec, digests):
         return None
-    tx.execute(insert(template_versions).values(template=template, version=newest.version + 1, spec=spec))
+    tx.execute(insert(template_versions).values(template=template, version=newest.version + 1, spec=spec,
+                                                 digests=digests))
     return int(newest.version) + 1
 
 

@@ -46,9 +46,10 @@ class Job:
         return seconds is not None and (self.now - (since or self.state_since)).total_seconds() >= seconds
 
     def move(self, new: State, outcome: str | None = None, message: str | None = None, *,
-             exit_code: int | None = None, counted: bool = True, ungated: bool = False) -> Move:
+             exit_code: int | None = None, counted: bool = True, ungated: bool = False,
+             image_digest: str | None = None) -> Move:
         """A move of this job from where it is."""
-        return Move(self.id, self.attempt, self.state, new, outcome, message, exit_code, counted, ungated)
+        return Move(self.id, self.attempt, self.state, new, outcome, message, exit_code, counted, ungated, image_digest)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _still_starting(job: Job, seen: Observation) -> Decision:
 
 
 def _started(job: Job, seen: Observation) -> Decision:
-    return job.move(State.RUNNING)
+    return job.move(State.RUNNING, image_digest=seen.image_digest)
 
 
 def _hold_to_limits(job: Job, seen: Observation) -> Decision:
@@ -105,7 +106,7 @@ def _hold_to_limits(job: Job, seen: Observation) -> Decision:
 
 def _ended(job: Job, seen: Observation) -> Decision:
     outcome, message = judge(seen)
-    return job.move(State.COLLECTING, outcome, message, exit_code=seen.exit_code)
+    return job.move(State.COLLECTING, outcome, message, exit_code=seen.exit_code, image_digest=seen.image_digest)
 
 
 def _vanished(job: Job, seen: Observation) -> Decision:
@@ -113,7 +114,7 @@ def _vanished(job: Job, seen: Observation) -> Decision:
 
 
 def _collect_anyway(job: Job, seen: Observation) -> Decision:
-    return job.move(State.COLLECTING, exit_code=seen.exit_code)
+    return job.move(State.COLLECTING, exit_code=seen.exit_code, image_digest=seen.image_digest)
 
 
 def _ring_when_overdue(job: Job, seen: Observation) -> Decision:

@@ -55,3 +55,4 @@ class Move:
     exit_code: int | None = None
     counted: bool = True  # whether the attempt counts toward retry.max_attempts
     ungated: bool = False  # void once the attempt has passed its gate
+    image_digest: str | None = None  # of what its main container runs, once that is seen

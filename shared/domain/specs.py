@@ -168,7 +168,7 @@ class TemplateSpec(Spec):
     command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)] | None = Field(None,
         examples=[["python3", "drive.py"]])
     """The program and its arguments; null: what the image says."""
-    containers: tuple[Container, ...] = ()
+    containers: Annotated[tuple[Container, ...], Field(max_length=20)] = ()
     """More containers beside the main one; for runtimes that run images."""
     parameters: dict[str, Any] = Field({},
         examples=[{"type": "object", "properties": {"max_speed": {"type": "number", "default": 0.5,

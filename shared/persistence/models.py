@@ -131,6 +131,7 @@ template_versions = Table(
     Column("template", UUID, ForeignKey("templates.id", ondelete="CASCADE"), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("spec", JSONB, nullable=False),
+    Column("digests", JSONB, nullable=False, server_default=text("'{}'")),  # by image, as the spec states it
     _moment("created_at", now=True),
 )
 
@@ -233,6 +234,7 @@ attempts = Table(
     _moment("started_at"),
     _moment("ended_at"),
     Column("exit_code", Integer),
+    Column("image_digest", Text),  # of the main container, as the node told of it
     Column("outcome", Text),
     Column("message", Text),
     Column("salvages", SmallInteger, nullable=False, server_default=text("0")),

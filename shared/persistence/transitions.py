@@ -63,12 +63,15 @@ def _backoff(row: Row[Any], wanted: Move) -> timedelta:
 
 def _update_attempts(tx: Connection, new: State, moves: Sequence[Move]) -> None:
     this = (attempts.c.job == bindparam("row"), attempts.c.number == bindparam("n"))
+    image = func.coalesce(attempts.c.image_digest, bindparam("image"))  # seen once, it stays
     if new == State.RUNNING:
-        tx.execute(update(attempts).where(*this).values(started_at=NOW),
-                   [{"row": wanted.job, "n": wanted.attempt} for wanted in moves])
+        tx.execute(update(attempts).where(*this).values(started_at=NOW, image_digest=image),
+                   [{"row": wanted.job, "n": wanted.attempt, "image": wanted.image_digest} for wanted in moves])
     if new == State.COLLECTING:
-        tx.execute(update(attempts).where(*this).values(ended_at=NOW, exit_code=bindparam("code")),
-                   [{"row": wanted.job, "n": wanted.attempt, "code": wanted.exit_code} for wanted in moves])
+        tx.execute(update(attempts).where(*this).values(
+            ended_at=NOW, exit_code=bindparam("code"), image_digest=image),
+            [{"row": wanted.job, "n": wanted.attempt, "code": wanted.exit_code, "image": wanted.image_digest}
+             for wanted in moves])
     if uncounted := [{"row": wanted.job, "n": wanted.attempt} for wanted in moves if not wanted.counted]:
         tx.execute(update(attempts).where(*this).values(counted=False), uncounted)
 

@@ -30,8 +30,16 @@ class Image:
     digest: str | None = None
 
     def id(self, name: str) -> str:
+        """As containerd names what it has pulled by `name`: in full, by its digest."""
         digest = self.digest or f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
-        return f"{name.partition('@')[0].rsplit(':', 1)[0]}@{digest}"
+        folder, slash, last = name.partition("@")[0].rpartition("/")
+        repository = f"{folder}{slash}{last.partition(':')[0]}"
+        host, slash, _ = repository.partition("/")
+        if not slash:
+            repository = f"docker.io/library/{repository}"
+        elif host != "localhost" and "." not in host and ":" not in host:
+            repository = f"docker.io/{repository}"
+        return f"{repository}@{digest}"
 
 
 class Misconfigured(Exception):

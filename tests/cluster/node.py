@@ -119,10 +119,10 @@ class Node:
             self._delete(pod, grace_seconds=0)
 
     def pull(self, image: str) -> Pulled | None:
-        """None when no registry has it."""
-        if image not in self.images:
-            return None
-        return Pulled(self.images[image], self._slow_pulls.pop(image, 0.0))
+        """None when no registry has it, under that name or by that digest."""
+        found = self.images.get(image) or next(
+            (each for name, each in self.images.items() if each.id(name) == image), None)
+        return found and Pulled(found, self._slow_pulls.pop(image, 0.0))
 
     def find_log(self, pod: Body, container: str) -> tuple[Path | None, bool]:
         """The log of a container's last run, and whether that has ended."""

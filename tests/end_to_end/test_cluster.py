@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.cluster import Cluster, Delays, Image
-from tests.stack import Stack
+from tests.images import A, B, C, ImageRegistry, dribbles, serving
+from tests.stack import Stack, in_background
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -54,17 +55,27 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The images are this checkout."""
-    images = {"reference:1": Image(working_dir=str(ROOT)), "worker:1": Image()}
+    images = {"reference:1": Image(working_dir=str(ROOT), digest=A), "worker:1": Image()}
     with Cluster(tmp_path_factory.mktemp("cluster"), images=images, delays=Delays(second=0.1)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def on_cluster(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def registry(cluster: Cluster) -> Iterator[ImageRegistry]:
+    """The cluster has all that was ever in it."""
+    with serving(ImageRegistry({"us/robot:1": B})) as registry:
+        cluster.images |= {f"{registry.host}/us/robot:was": Image(digest=B), f"{registry.host}/us/robot:is":
+                           Image(digest=C)}
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def on_cluster(
+        cluster: Cluster, registry: ImageRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     forwarder = Forwarder()
     with Stack(tmp_path_factory.mktemp("on_cluster"), RUNTIME="kubernetes", KUBECONFIG=str(cluster.kubeconfig),
-               SIM_NAMESPACE="robot-sims", RECORDER_IMAGE="worker:1", COMMAND_IMAGE="reference:1",
-               SIMYARD_INTERNAL_URL=forwarder.url) as stack:
+               SIM_NAMESPACE="robot-sims", RECORDER_IMAGE="worker:1", COMMAND_IMAGE=f"docker.io/library/reference@{A}",
+               SIMYARD_INTERNAL_URL=forwarder.url, INSECURE_REGISTRIES=registry.host) as stack:
         where = urlsplit(stack.ready["url"])
         forwarder.target = (str(where.hostname), int(where.port or 80))
         yield stack
@@ -79,6 +90,7 @@ def test_a_sweep_runs_as_pods_and_leaves_bundles_and_nothing_else(on_cluster: St
     until(lambda: on_cluster.get(f"/simulations/{simulation}/status")["state"] == "SUCCEEDED", seconds=100)
     for item in on_cluster.get(f"/simulations/{simulation}/instances")["items"]:
         assert (item["passed"], item["exit_code"], item["attempt"]) == (True, 0, 1)
+        assert item["image_digest"] == A
         [bundle] = item["bundles"]
         assert on_cluster.get(f"/bundles/{bundle}")["state"] == "READY"
         assert "goal" in on_cluster.http.get(f"/instances/{item['id']}/logs").text
@@ -110,3 +122,26 @@ def test_a_pod_that_is_evicted_is_tried_again(on_cluster: Stack, cluster: Cluste
     assert detail["attempt"] == 2
     assert "evicted" in [each["reason"] for each in detail["transitions"]]
     until(lambda: cluster.pods() == [])
+
+
+def test_a_version_runs_the_image_that_its_tag_meant_when_it_was_made(
+        on_cluster: Stack, registry: ImageRegistry) -> None:
+    template = on_cluster.template(
+        "/bin/true", image=f"{registry.host}/us/robot:1", limits={"run_seconds": 60}, resources={"memory_mb": 100})
+    registry.images["us/robot:1"] = C
+    [was] = on_cluster.ended(on_cluster.submit(template))
+    [own] = on_cluster.ended(on_cluster.submit(template, image=f"{registry.host}/us/robot:1"))
+    assert [(each["state"], each["image_digest"]) for each in (was, own)] == [("SUCCEEDED", B), ("SUCCEEDED", C)]
+
+
+def test_a_registry_that_never_comes_to_an_end_is_left_and_others_are_served(
+        on_cluster: Stack, registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = on_cluster.template("/bin/true")
+    monkeypatch.setattr(registry, "bad", dribbles(registry))
+    asked, answers = len(registry.asked), []
+    slow = in_background(lambda: answers.append(on_cluster.http.post(
+        "/simulations", json={"template": template, "image": f"{registry.host}/us/robot:1"})))
+    until(lambda: len(registry.asked) > asked)
+    assert on_cluster.get(f"/templates/{template}")["version"] == 1
+    slow.join(60)
+    assert (answers[0].status_code, answers[0].json()["code"]) == (503, "registry_unavailable")

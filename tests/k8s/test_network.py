@@ -134,11 +134,13 @@ METADATA, API_SERVER, NODE, WORLD = "169.254.169.254", "10.96.0.1", "192.168.49.
 @pytest.mark.parametrize(("name", "reached"), [
     ("robot-worker", {(API_SERVER, 443), (API_SERVER, 6443), (NODE, 8443), (WORLD, 443)}),
     ("robot-watcher", {(API_SERVER, 443), (API_SERVER, 6443), (NODE, 8443), (WORLD, 443)}),
-    ("robot-backend", set()), ("robot-reader", set()), ("robot-flower", set()), ("postgres", set()), ("redis", set()),
+    ("robot-backend", {(WORLD, 443), ("2606:4700::1", 443)}),
+    ("robot-reader", set()), ("robot-flower", set()), ("postgres", set()), ("redis", set()),
     ("minio", set()), ("simulator", set()), ("simulator with cluster", set()), ("player", set()),
     ("simulator with internet", {(WORLD, 443), (WORLD, 80), ("2606:4700::1", 443)})])
 def test_who_reaches_what_is_no_pod(name: str, reached: set[tuple[str, int]]) -> None:
-    """S2-33: the API server for workers and watchers, the world for simulators that may, metadata for nobody."""
+    """S2-33: the API server for workers and watchers, registries of images for web, the world for simulators that may,
+    metadata for nobody."""
     who = everybody(rendered("base"))[name]
     tried = {(METADATA, 80), (API_SERVER, 443), (API_SERVER, 6443), (NODE, 8443), (NODE, 10250), (WORLD, 443),
              (WORLD, 80), ("2606:4700::1", 443), ("fd00::1", 443), ("fe80::1", 80)}

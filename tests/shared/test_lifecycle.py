@@ -215,6 +215,19 @@ def test_a_move_of_an_older_attempt_is_left_out(world: World) -> None:
     assert world.job(job).attempt == 2
 
 
+@pytest.mark.parametrize(("running", "ended", "kept"), [
+    ("a", "a", "a"), ("a", None, "a"), ("a", "b", "a"), (None, "b", "b"), (None, None, None)])
+def test_what_an_attempt_ran_is_written_when_it_is_first_seen_and_stays(
+        world: World, running: str | None, ended: str | None, kept: str | None) -> None:
+    jobs = [world.gated() for _ in range(2)]
+    for job in jobs:
+        world.move(job, State.RUNNING, image_digest=running)
+    world.move(jobs[0], State.COLLECTING, outcome=SUCCESS, image_digest=ended)
+    with world.database.transaction() as tx:
+        found = dict(tx.execute(select(attempts.c.job, attempts.c.image_digest)).tuples().all())
+    assert found == {jobs[0]: kept, jobs[1]: running}
+
+
 def test_an_illegal_move_is_an_error_and_writes_nothing(world: World) -> None:
     job = world.running()
     with pytest.raises(IllegalTransition):

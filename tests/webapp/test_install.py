@@ -118,5 +118,5 @@ def test_a_failure_is_one_line_that_names_the_setting(
 def test_a_template_file_that_is_none_is_named(web: Web, template_file: Path, content: str, said: str) -> None:
     template_file.write_text(content)
     with pytest.raises(Failed, match=said) as caught:
-        make_template(web.database, template_file)
+        make_template(web.database, template_file, web.parts.images)
     assert str(template_file) in str(caught.value)

@@ -13,6 +13,7 @@ SETTINGS = make_settings(execution_timeout_seconds=30, execution_memory_limit_mb
 
 
 CLUSTER = {"runtime": "kubernetes", "max_gpus": 2}
+DIGEST = f"sha256:{'a' * 64}"
 IMAGE = {"command": None, "image": "ghcr.io/us/robot:1", "limits": {"run_seconds": 9}, "resources": {"memory_mb": 9}}
 
 
@@ -68,8 +69,8 @@ def test_a_cluster_runs_images_and_a_submission_may_bring_its_own() -> None:
 
 
 def test_on_a_cluster_a_command_alone_runs_in_the_operators_image() -> None:
-    made = program({}, make_settings(**CLUSTER, command_image="reference:1"))
-    assert (made.image, made.command) == ("reference:1", ("/bin/true",))
+    made = program({}, make_settings(**CLUSTER, command_image=f"reference@{DIGEST}"))
+    assert (made.image, made.command) == (f"reference@{DIGEST}", ("/bin/true",))
     with pytest.raises(InvalidSpec) as caught:
         program({}, make_settings(**CLUSTER))
     assert (caught.value.code, caught.value.errors[0].field) == ("runtime_needs_image", "template")

@@ -103,6 +103,14 @@ def test_enough_running_is_a_success_where_the_template_says_so() -> None:
     assert (decision.new, decision.outcome) == (State.STOPPING, "success")
 
 
+@pytest.mark.parametrize(("state", "seen"), [
+    (State.STARTING, Seen.RUNNING), (State.STARTING, Seen.ENDED), (State.RUNNING, Seen.ENDED),
+    (State.STOPPING, Seen.ENDED)])
+def test_what_is_seen_to_run_is_told_with_the_move(state: State, seen: Seen) -> None:
+    decision = decide(job(state), Observation(seen, exit_code=0, image_digest="sha256:1"))
+    assert isinstance(decision, Move) and decision.image_digest == "sha256:1"
+
+
 def test_an_attempt_that_never_ran_is_not_counted() -> None:
     decision = decide(job(State.STARTING), Observation(Seen.ABSENT, never_started=True))
     assert isinstance(decision, Move)

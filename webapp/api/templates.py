@@ -17,7 +17,7 @@ from webapp.api.schemas.templates import (
 from webapp.auth.permissions import caller, needs
 from webapp.idempotency import key_of_request
 from webapp.parts import parts
-from webapp.programs import check_template
+from webapp.programs import check_template, images_of
 from webapp.queries import templates as queries
 
 api = Resource("templates", "Recipes of simulators, named, versioned and unchanging")
@@ -35,10 +35,11 @@ def list_templates(query: TemplateQuery) -> Response:
 @api.post("/templates", responses={201: Template, 409: PROBLEM})
 @needs("operator")
 def create_template(body: TemplateSpec) -> Response:
-    """Make a template; it begins with version 1."""
+    """Make a template; it begins with version 1. Tags of images mean for ever what they mean now."""
     key = key_of_request(caller().id, body)
     check_template(body, parts().settings)
-    status, made = parts().templates.create(body, caller().id, key)
+    status, made = (key and key.known(parts().connections.database)) or parts().templates.create(
+        body, parts().images.resolve(images_of(body)), caller().id, key)
     return answer(made, status, {"Location": f"{parts().settings.api_str}/templates/{body.name}"})
 
 
@@ -52,12 +53,14 @@ def show_template(path: TemplateName) -> Response:
 @api.put("/templates/<name>", responses={200: Template, 404: PROBLEM})
 @needs("operator")
 def change_template(path: TemplateName, body: TemplateSpec) -> Response:
-    """Give a template its next version; an identical one makes none. An archived one takes submissions again."""
+    """Give a template its next version; an identical one makes none, unless a tag means another image by now.
+
+    An archived one takes submissions again."""
     if body.name != path.name:
         raise invalid([FieldError("name", f"must be {path.name}: a template keeps its name")])
     _must_own(path.name)
     check_template(body, parts().settings)
-    return answer(parts().templates.change(body))
+    return answer(parts().templates.change(body, parts().images.resolve(images_of(body))))
 
 
 @api.delete("/templates/<name>", responses={204: None, 404: PROBLEM})

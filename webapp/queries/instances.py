@@ -9,12 +9,17 @@ from sqlalchemy import Connection, Row, Select, select
 
 from shared.domain.events import rfc3339
 from shared.domain.states import SUCCESS, State, phase
+from shared.persistence.models import attempts as attempts_table
 from shared.persistence.models import bundles, events, jobs, simulations
 from webapp.queries import attempts
 from webapp.queries.paging import Page, cut, decode, newest_first, visible
 from webapp.queries.simulations import Filter, matching
 
 LOG_TAIL_LINES = 100
+
+_IMAGE_DIGEST = (select(attempts_table.c.image_digest)
+                 .where(attempts_table.c.job == jobs.c.id, attempts_table.c.number == jobs.c.attempt)
+                 .scalar_subquery().label("image_digest"))
 
 
 def find(tx: Connection, job: UUID, viewer: UUID | None) -> dict[str, Any] | None:
@@ -66,7 +71,7 @@ def _narrowed(query: Select[Any], wanted: Filter) -> Select[Any]:
 
 
 def _instances(viewer: UUID | None) -> Select[Any]:
-    return (select(jobs, simulations.c.program["limits"].label("limits"))
+    return (select(jobs, simulations.c.program["limits"].label("limits"), _IMAGE_DIGEST)
             .join(simulations, simulations.c.id == jobs.c.simulation)
             .where(visible(simulations, viewer)))
 
@@ -92,6 +97,7 @@ def _resource(row: Row[Any], recorded: list[str]) -> dict[str, Any]:
         "reason": None if row.outcome == SUCCESS else row.outcome,
         "message": row.message,
         "exit_code": row.exit_code,
+        "image_digest": row.image_digest,
         "passed": row.passed,
         "metrics": row.metrics,
         "parameters": row.parameters,

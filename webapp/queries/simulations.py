@@ -25,6 +25,7 @@ _STATUSES = (select(*_STATUS, simulations.c.owner, (simulations.c.visibility != 
              .where(simulations.c.id == any_(bindparam("wanted", type_=ARRAY(simulations.c.id.type))),
                     visible(simulations, None)))
 _ALL_BUT_SPEC = [column for column in simulations.c if column.name not in ("spec", "program", "stale")]
+_IMAGE = simulations.c.program["image"].astext.label("image")
 # A page of submissions with a thousand points each would be hundreds of megabytes.
 _LISTED_SPEC = case((func.pg_column_size(simulations.c.spec) <= LISTED_SPEC_BYTES, simulations.c.spec),
                                  else_=null()).label("spec")
@@ -43,14 +44,14 @@ class Filter:
 
 def find(tx: Connection, simulation: UUID, viewer: UUID | None) -> dict[str, Any] | None:
     """The simulation, if the viewer may see it."""
-    row = tx.execute(select(*_ALL_BUT_SPEC, simulations.c.spec)
+    row = tx.execute(select(*_ALL_BUT_SPEC, _IMAGE, simulations.c.spec)
                      .where(simulations.c.id == simulation, visible(simulations, viewer))).first()
     return None if row is None else _resource(row)
 
 
 def page(tx: Connection, viewer: UUID | None, wanted: Filter, page: Page) -> tuple[list[dict[str, Any]], str | None]:
     """One page of them, newest first. `spec` is null where it is larger than LISTED_SPEC_BYTES as stored."""
-    query = matching(select(*_ALL_BUT_SPEC, _LISTED_SPEC), wanted).where(visible(simulations, viewer))
+    query = matching(select(*_ALL_BUT_SPEC, _IMAGE, _LISTED_SPEC), wanted).where(visible(simulations, viewer))
     rows, following = newest_first(tx, query, simulations, page)
     return [_resource(row) for row in rows], following
 
@@ -121,6 +122,7 @@ def _resource(row: Row[Any]) -> dict[str, Any]:
         "visibility": row.visibility,
         "labels": row.labels,
         "template": {"name": row.template, "version": row.template_version},
+        "image_digest": (row.image or "").partition("@")[2] or None,
         "seed": row.seed,
         "priority": _PRIORITY_NAMES.get(row.priority, "normal"),
         "max_parallel": row.max_parallel,

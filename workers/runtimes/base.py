@@ -76,6 +76,7 @@ class Observation:
     recorder: Recorder = Recorder.DEAD
     never_started: bool = False  # it waited for its go, which never came
     may_appear: float = 0  # seconds from its gate on in which it may still appear, though it is absent now
+    image_digest: str | None = None  # of what its main container runs, where that is a container
     progress_age: float | None = None  # seconds since its last line of progress, by the clock of its machine
 
 

@@ -117,7 +117,7 @@ def test_a_dry_run_that_is_none_submits(operator: User) -> None:
 
 def test_the_examples_of_the_documentation_are_accepted(web: Web, operator: User) -> None:
     install(web.database, TemplateSpec.model_validate(
-        strict_json.parse((ROOT / "simulators/diffdrive/template.json").read_bytes())))
+        strict_json.parse((ROOT / "simulators/diffdrive/template.json").read_bytes())), web.parts.images)
     shown = tried(operator, SimulationSpec.EXAMPLE)
     assert (shown["refused"], shown["total"]) == ([], 16)
     text = (ROOT / "docs/sweeps.md").read_text()

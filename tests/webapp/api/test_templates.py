@@ -64,7 +64,8 @@ def test_an_image_template_is_kept_for_a_runtime_that_can_run_it(operator: User)
 def test_the_list_shows_each_in_its_newest_version(web: Web, operator: User) -> None:
     for name in ("a1", "a2", "b1"):
         operator.post("/templates", DRIVE | {"name": name}, status=201)
-    assert templates.install(web.database, TemplateSpec.model_validate(DRIVE | {"name": "a1", "description": "new"})) \
+    assert templates.install(web.database, TemplateSpec.model_validate(DRIVE | {"name": "a1", "description": "new"}),
+                             web.parts.images) \
         == "changed, now version 2"
     page = operator.get("/templates?limit=2")
     TemplateList.model_validate(page)
@@ -80,14 +81,15 @@ def test_the_newest_version_is_taken_unless_one_is_stated(web: Web, operator: Us
     operator.post("/templates", DRIVE, status=201)
     pinned = operator.post("/simulations", {"template": "drive"}, status=202)["template"]
     assert pinned == {"name": "drive", "version": 1}
-    templates.install(web.database, TemplateSpec.model_validate(DRIVE | {"command": ["walk"]}))
+    templates.install(web.database, TemplateSpec.model_validate(DRIVE | {"command": ["walk"]}), web.parts.images)
     assert operator.post("/simulations", {"template": "drive"}, status=202)["template"]["version"] == 2
     assert operator.post("/simulations", {"template": "drive@1"}, status=202)["template"]["version"] == 1
 
 
 def test_installing_the_same_again_makes_no_version(web: Web) -> None:
     spec = TemplateSpec.model_validate(DRIVE)
-    assert [templates.install(web.database, spec) for _ in range(2)] == ["made as version 1", "is there already"]
+    said = [templates.install(web.database, spec, web.parts.images) for _ in range(2)]
+    assert said == ["made as version 1", "is there already"]
 
 
 # -- versions -------------------------------------------------------------------------------------------------------

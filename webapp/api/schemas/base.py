@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from shared.domain.specs import keep_one_example
 from webapp.queries.paging import DEFAULT_LIMIT, MAX_LIMIT, Page
 
+DIGEST = f"sha256:{'3f2b8c1e' * 8}"  # for examples
+
 
 class Input(BaseModel):
     """A body: strict, and without room for fields nobody knows."""

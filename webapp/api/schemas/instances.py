@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from shared.domain.specs import Limits
 from shared.domain.states import Reason, State
-from webapp.api.schemas.base import Output, PageQuery, Path, Query
+from webapp.api.schemas.base import DIGEST, Output, PageQuery, Path, Query
 from webapp.api.schemas.simulations import Phase
 
 
@@ -117,6 +117,8 @@ class ListedInstance(Output):
     """What more there is to say in words; null when nothing."""
     exit_code: int | None = Field(examples=[0])
     """Of the program; negative: the signal that ended it; null while it runs and when nobody knows."""
+    image_digest: str | None = Field(examples=[DIGEST])
+    """Of the image that its newest attempt runs, as the node tells it; null before that, and without an image."""
     passed: bool | None
     """The simulator's own verdict; null when it gave none."""
     metrics: dict[str, float] | None = Field(examples=[{"path_length": 12.5}])

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from shared.domain.states import State
-from webapp.api.schemas.base import FieldProblem, Input, Output, PageQuery, Query
+from webapp.api.schemas.base import DIGEST, FieldProblem, Input, Output, PageQuery, Query
 from webapp.queries.simulations import Filter
 
 Phase = Literal["waiting", "running", "completed"]
@@ -208,6 +208,8 @@ class Simulation(Status):
     """Words to find it by, each with a value."""
     template: TemplateReference
     """The version it is pinned to."""
+    image_digest: str | None = Field(examples=[DIGEST])
+    """Of the image that every attempt is to run; null without an image, and where tags are not resolved."""
     seed: int = Field(examples=[7])
     """What chance is drawn from, 0 to 2^31 - 1."""
     priority: Literal["low", "normal", "high"]

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 
-from shared.domain.specs import TemplateSpec
-from webapp.api.schemas.base import Output, PageQuery, Path
+from shared.domain.specs import Container, TemplateSpec
+from webapp.api.schemas.base import DIGEST, Output, PageQuery, Path
 from webapp.queries.templates import Filter
 
 MAX_VERSION = 2**31 - 1
@@ -42,11 +42,25 @@ class TemplateQuery(PageQuery):
         return Filter(self.owner, self.name, self.archived)
 
 
+class TemplateContainer(Container):
+    """One more container, as it is kept."""
+
+    model_config = ConfigDict(strict=False)
+
+    image_digest: str | None = Field(examples=[DIGEST])
+    """What its tag meant when this version was made, and what it runs; null where tags are not resolved."""
+
+
 class Template(TemplateSpec):
     """A recipe as it is kept."""
 
     model_config = ConfigDict(strict=False)
 
+    image_digest: str | None = Field(examples=[DIGEST])
+    """What the image's tag meant when this version was made, and what it runs; null without an image, and where tags
+    are not resolved."""
+    containers: tuple[TemplateContainer, ...]
+    """More containers beside the main one."""
     version: int = Field(examples=[1])
     """The number of this version, from 1."""
     owner: UUID | None = Field(examples=["8c1e3f2b-7a5d-4b7e-855c-9d2f0a1e4b5c"])

@@ -2,6 +2,7 @@
 phase, which waits for the recorder; the exit file that the container left counts more than what the node says."""
 
 import json
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ PHASE_REASONS = {
     "UnexpectedAdmissionError": Reason.RUNTIME_ERROR, "OutOfcpu": Reason.UNSCHEDULABLE,
     "OutOfmemory": Reason.UNSCHEDULABLE}
 
+_DIGEST = re.compile(r"\b(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")
 ABSENT = Observation(Seen.ABSENT, never_started=True, may_appear=MAY_APPEAR_SECONDS)
 
 
@@ -42,7 +44,7 @@ def observe(pod: Body, now: datetime) -> Observation:
         return Observation(Seen.ENDED, reason=Reason.NODE_LOST, recorder=Recorder.LOST,
                            message=_words(pod) or "its node does not answer")
     if "running" in main:
-        return Observation(Seen.RUNNING, recorder=Recorder.WORKING)
+        return Observation(Seen.RUNNING, recorder=Recorder.WORKING, image_digest=_image_digest(status))
     if "deletionTimestamp" in pod["metadata"] and not pod["spec"].get("nodeName"):
         return Observation(Seen.ABSENT, never_started=True)  # no node ever had it, and none will
     reason, message = _trouble(status)
@@ -58,7 +60,7 @@ def _ended(pod: Body, main: Body) -> Observation:
         reason, message = _cause(pod, main, failed=code != 0)
     if reason is None and not main:  # a phase without a word of how the program ended
         reason, message = Reason.VANISHED, _words(pod) or "its node does not say how it ended"
-    return Observation(Seen.ENDED, exit_code=code, reason=reason, message=message,
+    return Observation(Seen.ENDED, exit_code=code, reason=reason, message=message, image_digest=_image_digest(status),
                        recorder=_recorder(status, is_over=status.get("phase") in ("Succeeded", "Failed")))
 
 
@@ -105,6 +107,16 @@ def _disruption(pod: Body, main: Body) -> Reason | None:
     if asked is None:
         return None
     return Reason.PREEMPTED if ended is None or asked <= datetime.fromisoformat(ended) else None
+
+
+def _image_digest(status: Body) -> str | None:
+    """Of what the main container runs: that of the manifest, or of an image from no registry that of its contents.
+    Nodes write `docker.io/library/x@sha256:...`, `docker-pullable://x@sha256:...`, `docker://sha256:...` or the bare
+    digest."""
+    for each in status.get("containerStatuses", []):
+        if each["name"] == MAIN and (match := _DIGEST.search(each.get("imageID", ""))):
+            return match[0]
+    return None
 
 
 def _recorder(status: Body, *, is_over: bool) -> Recorder:

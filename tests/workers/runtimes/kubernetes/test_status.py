@@ -9,6 +9,7 @@ from shared.domain.states import Reason
 from workers.runtimes.base import Recorder, Seen
 from workers.runtimes.kubernetes import status
 
+DIGEST = f"sha256:{'ab' * 32}"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T11:00:00Z"}}
 
@@ -108,6 +109,20 @@ def test_what_has_become_of_the_recorder(
 def test_of_the_recorder_on_a_lost_node_nothing_is_known() -> None:
     assert status.observe(pod(RUNNING, RUNNING, deleted="2026-01-01T11:00:00Z"), NOW).recorder == Recorder.LOST
     assert status.observe(pod(ended(0), RUNNING, deleted="2026-01-01T11:00:00Z"), NOW).recorder == Recorder.WORKING
+
+
+@pytest.mark.parametrize(("image_id", "expected"), [
+    (f"docker.io/library/robot@{DIGEST}", DIGEST), (f"ghcr.io:443/us/robot@{DIGEST}", DIGEST),
+    (f"docker-pullable://robot@{DIGEST}", DIGEST), (f"docker://{DIGEST}", DIGEST), (DIGEST, DIGEST), ("", None),
+    (None, None), ("robot:1", None), ("sha256:abc", None), (f"{DIGEST}0", None)])
+@pytest.mark.parametrize("state", [RUNNING, ended(0), ended(137, "OOMKilled")])
+def test_what_ran_is_told_by_its_digest(state: dict[str, Any], image_id: str | None, expected: str | None) -> None:
+    seen = pod(state, RUNNING, beside=RUNNING)
+    [main, bridge] = seen["status"]["containerStatuses"]
+    bridge["imageID"] = f"other@sha256:{'0' * 64}"
+    if image_id is not None:
+        main["imageID"] = image_id
+    assert status.observe(seen, NOW).image_digest == expected
 
 
 def test_kubernetes_own_words_are_told() -> None:
