@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -17,9 +16,11 @@ import pytest
 import websocket
 
 from tests.fakes import FakeWeb
+from tests.viewer import FoxgloveClient
 from tests.waiting import until
 from tests.workers.bags.making import START, write_db3
 from workers.bags.cage import examine
+from workers.desk import VIEWERS
 
 S = 10**9
 
@@ -160,7 +161,8 @@ def test_a_loop_begins_again(start: Any, times: list[int]) -> None:
 
 def test_nobody_without_its_token_gets_in(start: Any) -> None:
     player = start()
-    for method, path in (("GET", "/stand"), ("GET", "/frames"), ("POST", "/control")):
+    for method, path in (("GET", "/stand"), ("GET", "/frames"), ("POST", "/control"), ("GET", "/foxglove/view"),
+                         ("GET", "/foxglove/control")):
         assert httpx.request(method, f"{player.http.base_url}{path}", timeout=30).status_code == 401
     assert player.http.get("/other").status_code == 404
 
@@ -219,9 +221,14 @@ def test_it_tells_how_far_it_is(start: Any) -> None:
     assert line["message"] in ("playing", "paused")
 
 
-def test_viewers_of_the_foxglove_protocol_see_it_too(start: Any, web: FakeWeb) -> None:
+def watch(player: Player, way: str = "control") -> FoxgloveClient:
+    url = str(player.http.base_url.copy_with(scheme="ws", path=f"/foxglove/{way}"))
+    return FoxgloveClient(url, header={"Authorization": player.http.headers["Authorization"]})
+
+
+def test_viewers_of_the_foxglove_protocol_see_it_too(start: Any) -> None:
     player = start(rate=0.5, loop=True)
-    client = FoxgloveClient(web.address["websocket_url"])
+    client = watch(player)
     try:
         assert client.info["dataStartTime"]
         assert {channel["topic"] for channel in client.channels} == {"/t0", "/t1"}
@@ -235,38 +242,42 @@ def test_viewers_of_the_foxglove_protocol_see_it_too(start: Any, web: FakeWeb) -
     until(lambda: player.stand()["viewers"] == 0)
 
 
-class FoxgloveClient:
-    """As much of the protocol as it takes to look (https://github.com/foxglove/ws-protocol)."""
+def test_who_may_only_look_sees_all_and_moves_nothing(start: Any, times: list[int]) -> None:
+    player = start(rate=0.1, loop=True)
+    looking, moving = watch(player, "view"), watch(player)
+    try:
+        assert "playbackControl" in moving.info["capabilities"]
+        assert looking.info["capabilities"] == ["time"]
+        looking.subscribe(looking.channels[0]["id"])
+        assert looking.message()
+        looking.control(playing=False, speed=9.0, seek=times[100])
+        assert "does not support" in looking.told("status")["message"]
+        assert player.stand()["rate"] == 0.1
+        moving.control(playing=False, speed=2.0, seek=times[100])
+        until(lambda: player.stand()["rate"] == 2.0)
+    finally:
+        looking.close()
+        moving.close()
 
-    def __init__(self, url: str) -> None:
-        self._socket = websocket.create_connection(url, timeout=30, subprotocols=["foxglove.sdk.v1"])
-        self.info: dict[str, Any] = {}
-        self.channels: list[dict[str, Any]] = []
-        while not self.info or not self.channels:
-            said = self._socket.recv()
-            if isinstance(said, str):
-                told = json.loads(said)
-                if told["op"] == "serverInfo":
-                    self.info = told
-                elif told["op"] == "advertise":
-                    self.channels += told["channels"]
 
-    def subscribe(self, channel: int) -> None:
-        self._socket.send(json.dumps({"op": "subscribe", "subscriptions": [{"id": 1, "channelId": channel}]}))
+def test_only_so_many_look_by_the_foxglove_protocol_at_once(start: Any) -> None:
+    player = start(rate=0.1, loop=True)
+    clients = [watch(player, "view") for _ in range(VIEWERS)]
+    try:
+        with pytest.raises(websocket.WebSocketBadStatusException, match="503"):
+            watch(player)
+        clients.pop().close()
+        clients.append(until(lambda: _try(lambda: watch(player))))
+    finally:
+        for client in clients:
+            client.close()
 
-    def control(self, *, playing: bool, speed: float, seek: int) -> None:
-        """A playback control request: opcode 3, command, speed, seek, the request's id."""
-        self._socket.send_binary(struct.pack("<BBfBQI", 3, 0 if playing else 1, speed, 1, seek, 2) + b"r1")
 
-    def message(self) -> bytes:
-        """The next message of a channel (binary, opcode 1)."""
-        while True:
-            said = self._socket.recv()
-            if isinstance(said, bytes) and said[0] == 1:
-                return said
-
-    def close(self) -> None:
-        self._socket.close()
+def _try(deed: Any) -> Any:
+    try:
+        return deed()
+    except websocket.WebSocketBadStatusException:
+        return None
 
 
 def test_many_orders_at_once_leave_it_whole(start: Any, times: list[int]) -> None:
