@@ -10,8 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.cluster import Cluster, Delays, Image
+from tests.end_to_end.test_ingests import upload
 from tests.stack import Stack
+from tests.viewer import FoxgloveClient
 from tests.waiting import until
+from tests.workers.bags.making import START, write_db3
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,4 +112,26 @@ def test_a_pod_that_is_evicted_is_tried_again(on_cluster: Stack, cluster: Cluste
     detail = on_cluster.get(f"/instances/{item['id']}")
     assert detail["attempt"] == 2
     assert "evicted" in [each["reason"] for each in detail["transitions"]]
+    until(lambda: cluster.pods() == [])
+
+
+def test_a_recording_is_looked_into_and_played_by_pods_and_seen_through_web(
+        on_cluster: Stack, cluster: Cluster, tmp_path: Path) -> None:
+    write_db3(tmp_path / "bag" / "bag_0.db3", [("/t", START + n * 10**9 // 50) for n in range(500)])
+    bundle = upload(on_cluster, tmp_path / "bag")
+    playback = on_cluster.post("/playbacks", {"bundle": bundle["id"], "loop": True}, status=202)["id"]
+    url = until(lambda: on_cluster.get(f"/playbacks/{playback}")["websocket_url"])
+    assert url.startswith(on_cluster.ready["url"].replace("http", "ws", 1))
+    client = FoxgloveClient(url)
+    try:
+        client.subscribe(client.channels[0]["id"])
+        assert client.message()
+        client.control(playing=False, speed=2.0, seek=START + 5 * 10**9)
+        assert until(lambda: (found := on_cluster.get(f"/playbacks/{playback}"))["paused"] and found)["rate"] == 2.0
+        [pod] = cluster.pods()
+        cluster.node.evict(pod["metadata"]["name"])
+        assert client.ending()[0] in (None, 1001)
+    finally:
+        client.close()
+    on_cluster.post(f"/playbacks/{playback}/control", {"action": "stop"}, status=200)
     until(lambda: cluster.pods() == [])

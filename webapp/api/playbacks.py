@@ -32,7 +32,7 @@ HEARTBEAT_SECONDS = 15.0
 LOOK_SECONDS = 0.5
 OUT = websockets.End(1008, "your login has ended, or the playback is not yours to see any more")
 KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
-UPGRADED: dict[Any, Any] = {101: {"description": "Switching Protocols"}}
+UPGRADED: dict[Any, Any] = {101: {"description": "Switching Protocols"}, 404: PROBLEM, 409: PROBLEM}
 STREAM: dict[Any, Any] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
@@ -132,7 +132,7 @@ def _view(parts: Parts, playback: UUID, address: dict[str, Any]) -> Iterator[byt
         parts.relays.leave(playback, viewer)
 
 
-@api.get("/playbacks/<uuid:id>/foxglove", responses=UPGRADED | {404: PROBLEM, 409: PROBLEM}, security=[], websocket=True)
+@api.get("/playbacks/<uuid:id>/foxglove", responses=UPGRADED, security=[], websocket=True)
 @needs(NOBODY)
 def connect_viewer(path: Id, query: Admission) -> Response:
     """The WebSocket of a viewer that speaks the Foxglove protocol; by a `websocket_url` of the playback. Its owner and
