@@ -104,7 +104,7 @@ def _stream(parts: Parts, playback: UUID, caller: Caller) -> Iterator[bytes]:
             yield frame("end", {"state": row.state}).data
             return
         else:
-            yield from _view(parts, playback, row.address)
+            yield from _view(parts, playback, row.address, caller)
 
 
 def _until_running(parts: Parts, playback: UUID, caller: Caller) -> Iterator[Any]:
@@ -113,7 +113,7 @@ def _until_running(parts: Parts, playback: UUID, caller: Caller) -> Iterator[Any
     while not parts.hub.closing.is_set():
         with parts.connections.database.single() as tx:
             row = queries.find(tx, playback, caller.viewer)
-        if row is None:
+        if row is None or not may_stay(parts, caller):
             return
         if row.state in ENDED or (row.state == State.RUNNING and row.address is not None):
             yield row
@@ -123,10 +123,14 @@ def _until_running(parts: Parts, playback: UUID, caller: Caller) -> Iterator[Any
         parts.hub.closing.wait(LOOK_SECONDS)
 
 
-def _view(parts: Parts, playback: UUID, address: dict[str, Any]) -> Iterator[bytes]:
-    viewer = parts.relays.join(playback, address)
+def _view(parts: Parts, playback: UUID, address: dict[str, Any], caller: Caller) -> Iterator[bytes]:
+    viewer, looked = parts.relays.join(playback, address), time.monotonic()
     try:
         while (data := viewer.take(HEARTBEAT_SECONDS)) is not None:
+            if time.monotonic() - looked >= HEARTBEAT_SECONDS:
+                looked = time.monotonic()
+                if _why_out(parts, playback, caller):
+                    return
             yield data or b": still here\n\n"
     finally:
         parts.relays.leave(playback, viewer)

@@ -17,6 +17,7 @@ from shared.persistence.models import bundles, jobs, users
 from tests.waiting import until
 from tests.webapp.api.test_bundles import add_bundle
 from tests.webapp.web import API, SECRET, User, Web, problem
+from webapp.api import playbacks
 from webapp.api.schemas.playbacks import Playback
 from webapp.streams import relays
 
@@ -305,6 +306,17 @@ def test_the_same_key_starts_one_playback(operator: User, bundle: UUID) -> None:
     key = {"headers": {"Idempotency-Key": "p1"}}
     body = {"bundle": str(bundle)}
     assert operator.post("/playbacks", body, status=202, **key) == operator.post("/playbacks", body, status=202, **key)
+
+
+def test_a_stream_ends_with_the_login_that_opened_it(
+        web: Web, operator: User, bundle: UUID, player: FakePlayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playbacks, "HEARTBEAT_SECONDS", 0.01)
+    path = f"/playbacks/{running(web, operator, bundle, player)}/stream"
+    pieces = iter(operator.open("GET", path, buffered=False).response)
+    player.show(1)
+    until(lambda: b"event: frame" in next(pieces))
+    operator.post("/auth/logout", status=204)
+    assert all(piece == b": still here\n\n" for piece in pieces)  # and that ends
 
 
 # -- viewers that speak the Foxglove protocol -------------------------------------------------------------------------

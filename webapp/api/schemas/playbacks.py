@@ -76,5 +76,5 @@ class Playback(Output):
 class Admission(Query):
     """What a websocket_url carries."""
 
-    ticket: Annotated[str, StringConstraints(max_length=4000)]
+    ticket: Annotated[str, StringConstraints(max_length=4000)] = Field(examples=["eyJhbGciOi…"])
     """Who may come in, and until when."""
