@@ -28,7 +28,7 @@ S = 10**9
 class Player:
     """`python -m workers.player` on a bag of 200 messages, 10 ms apart unless the test says otherwise."""
 
-    def __init__(self, folder: Path, web: FakeWeb, **wanted: Any) -> None:
+    def __init__(self, folder: Path, web: FakeWeb, host: str | None = None, **wanted: Any) -> None:
         attempt = folder / "attempt"
         for place in ("output", ".simyard"):
             (attempt / place).mkdir(parents=True)
@@ -37,7 +37,8 @@ class Player:
         (attempt / ".simyard" / "grant.json").write_text(json.dumps(
             {"job": "j", "attempt": 1, "token": "t", "kind": "playback", "address": {"url": web.url}}))
         self.log = (attempt / "log").open("wb")
-        self.process = subprocess.Popen([sys.executable, "-P", "-m", "workers.player"], cwd=attempt,
+        told = [".simyard/grant.json", host] if host else []
+        self.process = subprocess.Popen([sys.executable, "-P", "-m", "workers.player", *told], cwd=attempt,
                                         stdout=self.log, stderr=self.log)
         until(lambda: web.address or self.process.poll() is not None)
         assert web.address, (attempt / "log").read_text()
@@ -240,6 +241,16 @@ def test_viewers_of_the_foxglove_protocol_see_it_too(start: Any) -> None:
     finally:
         client.close()
     until(lambda: player.stand()["viewers"] == 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost"])
+def test_it_listens_where_it_is_told_to(start: Any, web: FakeWeb, host: str) -> None:
+    player = start(host=host, loop=True)
+    assert web.address["url"].startswith(f"http://{host}:")
+    client = watch(player, "view")
+    client.subscribe(client.channels[0]["id"])
+    assert client.message()
+    client.close()
 
 
 def test_who_may_only_look_sees_all_and_moves_nothing(start: Any, times: list[int]) -> None:

@@ -157,7 +157,8 @@ def connect_viewer(path: Id, query: Admission) -> Response:
 def _handshake() -> dict[str, str]:
     """What the player is to know of the viewer's. BadRequest when it is none."""
     told = {name: value for name in websockets.HANDSHAKE if (value := request.headers.get(name)) is not None}
-    if not KEY.fullmatch(told.get("Sec-WebSocket-Key", "")) or told.get("Sec-WebSocket-Version") != "13":
+    is_whole = KEY.fullmatch(told.get("Sec-WebSocket-Key", "")) and told.get("Sec-WebSocket-Version") == "13"
+    if request.method != "GET" or not is_whole:
         raise BadRequest("this is no handshake of version 13 of the WebSocket protocol", code="no_websocket")
     return told
 

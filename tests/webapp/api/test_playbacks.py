@@ -425,6 +425,7 @@ def test_what_is_no_handshake_is_refused(web: Web, operator: User, bundle: UUID,
                     {"Sec-WebSocket-Version": "8"}):
         problem(knock(web, url, **headers), 400, "no_websocket")
     problem(web.app.test_client().get(f"{API}/auth/me", headers=HANDSHAKE), 400, "no_websocket")
+    assert web.app.test_client().head(url.replace("ws://localhost", ""), headers=HANDSHAKE).status_code == 400
     assert player.knocks == []
 
 

@@ -146,3 +146,11 @@ def test_a_viewer_that_answers_stays(join: Any, monkeypatch: pytest.MonkeyPatch)
         assert joined.viewer.recv(len(PING)) == PING
         joined.viewer.sendall(b"pong")
     assert joined.player.recv(4) == b"pong"
+
+
+def test_a_viewer_that_has_nothing_to_say_for_long_is_still_heard(join: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnels, "WRITE_SECONDS", 0.01)
+    joined = join()
+    joined.thread.join(0.1)
+    joined.viewer.sendall(b"here")
+    assert joined.player.recv(4) == b"here"
