@@ -128,7 +128,7 @@ def test_a_recording_is_looked_into_and_played_by_pods_and_seen_through_web(
         assert client.message()
         client.control(playing=False, speed=2.0, seek=START + 5 * 10**9)
         assert until(lambda: (found := on_cluster.get(f"/playbacks/{playback}"))["paused"] and found)["rate"] == 2.0
-        [pod] = cluster.pods()
+        [pod] = [each for each in cluster.pods() if each["metadata"]["labels"]["simyard.io/kind"] == "playback"]
         cluster.node.evict(pod["metadata"]["name"])
         assert client.ending()[0] in (None, 1001)
     finally:
