@@ -130,7 +130,7 @@ def test_a_recording_is_looked_into_and_played_by_pods_and_seen_through_web(
         assert until(lambda: (found := on_cluster.get(f"/playbacks/{playback}"))["paused"] and found)["rate"] == 2.0
         [pod] = [each for each in cluster.pods() if each["metadata"]["labels"]["simyard.io/kind"] == "playback"]
         cluster.node.evict(pod["metadata"]["name"])
-        assert client.ending()[0] in (None, 1001)
+        assert client.ending()[0] == 1001
     finally:
         client.close()
     on_cluster.post(f"/playbacks/{playback}/control", {"action": "stop"}, status=200)

@@ -110,7 +110,7 @@ def test_two_viewers_of_the_foxglove_protocol_see_it_and_move_it(stack: Stack, b
         for client in (first, second):
             until(lambda client=client: client.time() == START + 8 * S)
         order(stack, playback, "stop")
-        assert first.ending()[0] in (None, 1001)
+        assert first.ending()[0] == 1001
     until(lambda: stack.get(f"/playbacks/{playback}")["state"] in ENDED)
     with pytest.raises(websocket.WebSocketBadStatusException, match="409"):
         FoxgloveClient(url)

@@ -10,7 +10,7 @@ from flask import Response
 
 HELD_BYTES = 1 << 16  # frames up to here are handed on whole
 PING = b"\x89\x00"
-CLOSE = 8
+CLOSE, BARE = 8, 2  # its opcode, and its size without a reason
 HANDSHAKE = ("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol")
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -47,12 +47,13 @@ class End(NamedTuple):
 
 
 class Frames:
-    """Where frames end in what a server says (RFC 6455, 5.2). Small ones are handed on whole, larger ones in pieces."""
+    """Where frames end in what a server says (RFC 6455, 5.2). Small ones are handed on whole, larger ones in pieces; a
+    close without a reason is not handed on."""
 
     def __init__(self) -> None:
         self._held = b""
         self._left = 0  # bytes of a large frame that are still to come
-        self.closed = False  # whether the server has said that it closes
+        self.closed = False  # whether the server has said why it closes
 
     @property
     def whole(self) -> bool:
@@ -65,7 +66,10 @@ class Frames:
         end = min(self._left, len(data))
         self._left -= end
         while (size := _size(data, end)) is not None:
-            self.closed = self.closed or data[end] & 0x0F == CLOSE
+            closes = data[end] & 0x0F == CLOSE
+            if closes and size == BARE:  # nothing comes after it, and the reason is ours to say
+                data = data[:end]
+                break
             end += size
             if end > len(data):
                 if size <= HELD_BYTES:
@@ -73,6 +77,7 @@ class Frames:
                 else:
                     self._left, end = end - len(data), len(data)
                 break
+            self.closed = self.closed or closes
         self._held = data[end:]
         return data[:end]
 

@@ -80,11 +80,13 @@ def test_a_player_that_is_gone_is_told_the_viewer(join: Any) -> None:
     assert joined.seen() == server_frame(b"last") + OVER.frame
 
 
-def test_what_the_player_says_in_the_end_is_not_said_twice(join: Any) -> None:
-    joined = join()
-    joined.player.sendall(server_frame(b"", 8))
-    joined.player.close()
-    assert joined.seen() == server_frame(b"", 8)
+def test_what_the_player_says_in_the_end_is_not_said_twice_and_is_given_a_reason(join: Any) -> None:
+    told = server_frame(b"\x03\xe9ended", 8)
+    for said, seen in ((told, told), (server_frame(b"", 8), OVER.frame)):
+        joined = join()
+        joined.player.sendall(said)
+        joined.player.close()
+        assert joined.seen() == seen
 
 
 def test_no_reason_is_put_in_the_middle_of_a_large_message(join: Any) -> None:

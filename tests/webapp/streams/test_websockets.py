@@ -40,14 +40,18 @@ def test_nothing_is_lost_or_changed_and_small_frames_go_on_whole(
         assert min(end for end in ends if end > last) - last > HELD_BYTES
 
 
-def test_a_close_is_seen_wherever_it_is_cut() -> None:
-    said = server_frame(b"x" * 200) + server_frame(b"", websockets.CLOSE)
-    for cut in range(len(said)):
-        frames = Frames()
-        frames.feed(said[:cut])
-        assert not frames.closed
-        frames.feed(said[cut:])
-        assert frames.closed
+def test_a_close_is_seen_wherever_it_is_cut_and_handed_on_if_it_says_why() -> None:
+    message = server_frame(b"x" * 200)
+    for reason in (b"", b"\x03\xea"):
+        close = server_frame(reason, websockets.CLOSE)
+        said = message + close
+        for cut in range(len(said)):
+            frames = Frames()
+            passed = frames.feed(said[:cut])
+            assert not frames.closed
+            passed += frames.feed(said[cut:])
+            assert passed == message + (close if reason else b"")
+            assert (frames.closed, frames.whole) == (bool(reason), True)
 
 
 def test_it_is_answered_as_the_standard_says() -> None:
