@@ -152,6 +152,7 @@ class WorkerSettings(Settings):
     home: str | None = None
     lang: str | None = None
     simyard_internal_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] = "http://127.0.0.1:8000"
+    simyard_player_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")] = "127.0.0.1"
 
     def for_programs(self) -> dict[str, str]:
         """The part of our own environment that programs see."""

@@ -23,6 +23,7 @@ from webapp.progress import Progress
 from webapp.statuses import Statuses
 from webapp.streams.hub import Hub
 from webapp.streams.relays import Relays
+from webapp.streams.tunnels import Tunnels
 from webapp.templates import Templates
 
 SECURITY: Any = {
@@ -50,7 +51,7 @@ def create_app(settings: WebSettings, connections: Connections) -> OpenAPI:
         tokens=Tokens(connections.redis, settings), api_tokens=ApiTokens(connections.database),
         throttle=Throttle(connections.redis), templates=Templates(connections.database),
         images=Resolver(settings), statuses=Statuses(connections.database), hub=hub,
-        progress=Progress(connections.database, connections.pubsub), relays=Relays(),
+        progress=Progress(connections.database, connections.pubsub), relays=Relays(), tunnels=Tunnels(),
         metrics=Metrics(settings, connections, hub))
     configure(app, settings)
     problems.register(app)

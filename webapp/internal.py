@@ -76,7 +76,6 @@ class Address(Input):
 
     url: Annotated[str, StringConstraints(max_length=300, pattern=r"^http://[A-Za-z0-9.:\[\]-]+$")]
     token: Annotated[str, StringConstraints(min_length=20, max_length=200, pattern=r"^[\x21-\x7e]+$")]
-    websocket_url: Annotated[str, StringConstraints(max_length=300, pattern=r"^wss?://[A-Za-z0-9.:\[\]/-]+$")]
 
 
 class UploadEnd(Input):

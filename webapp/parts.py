@@ -16,6 +16,7 @@ from webapp.progress import Progress
 from webapp.statuses import Statuses
 from webapp.streams.hub import Hub
 from webapp.streams.relays import Relays
+from webapp.streams.tunnels import Tunnels
 from webapp.templates import Templates
 
 NAME = "simyard"
@@ -37,12 +38,14 @@ class Parts:
     hub: Hub
     progress: Progress
     relays: Relays
+    tunnels: Tunnels
     metrics: Metrics
 
     def close(self) -> None:
         """End every stream, write down the last progress. The doors are closed by whoever opened them."""
         self.hub.close()
         self.relays.close()
+        self.tunnels.close()
         self.progress.close()
 
 

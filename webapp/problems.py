@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, json
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import WebsocketMismatch
 
 from shared.domain import errors
 from shared.domain.errors import FieldError, QuotaExceeded, Refused, SimyardError, Unavailable
@@ -97,6 +98,9 @@ def _http(error: HTTPException) -> Response:
     """What Flask itself refuses: unknown routes, methods, sizes."""
     if error.code is None or error.code < 400:
         return Response(error.get_response().get_data(), error.code, headers=error.get_headers())
+    if isinstance(error, WebsocketMismatch):
+        return problem(400, "no_websocket", "a WebSocket where there is none, or none where there is one",
+                       remedy="open a playback's websocket_url with a viewer that speaks the Foxglove protocol")
     code = HTTP_CODES.get(error.code, "refused")
     detail = HTTP_DETAILS.get(error.code, error.description or error.name)
     allowed = {name: value for name, value in error.get_headers() if name == "Allow"}

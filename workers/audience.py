@@ -16,6 +16,7 @@ from foxglove.websocket import (
     PlaybackState,
     PlaybackStatus,
     ServerListener,
+    WebSocketServer,
 )
 
 from workers.bags.definitions import READABLE_MESSAGES, spelled
@@ -175,19 +176,26 @@ class Streams:
 
 
 class Foxglove(ServerListener):
-    """A Foxglove WebSocket server with playback control; the messages go out as they were recorded."""
+    """The Foxglove protocol on two ports of the loopback: one with playback control, and one for who may only look. The
+    messages go out as they were recorded."""
 
-    def __init__(self, index: Index, deck: Deck, latched: Latched, host: str = "127.0.0.1") -> None:
+    def __init__(self, index: Index, deck: Deck, latched: Latched) -> None:
         self._deck, self._latched = deck, latched
         self._context = Context()
         self._channels = {place: _channel(index, topic, self._context) for place, topic in enumerate(index.topics)}
         self._subscribed: dict[int, int] = {}
-        self._server = foxglove.start_server(
-            name="Simyard", host=host, port=0, capabilities=[Capability.Time], server_listener=self,
-            supported_encodings=["cdr", "ros1", "json"], context=self._context,
-            playback_time_range=(max(0, deck.start_ns), max(0, deck.end_ns)))
-        self.url = f"ws://{host}:{self._server.port}"
+        self._moving = self._serve((max(0, deck.start_ns), max(0, deck.end_ns)))
+        self._looking = self._serve(None)
         self._told_time = 0.0
+
+    def _serve(self, moved_within: tuple[int, int] | None) -> WebSocketServer:
+        return foxglove.start_server(
+            name="Simyard", host="127.0.0.1", port=0, capabilities=[Capability.Time], server_listener=self,
+            supported_encodings=["cdr", "ros1", "json"], context=self._context, playback_time_range=moved_within)
+
+    def port(self, *, may_control: bool) -> int:
+        """Where viewers are served who may move the deck, or may not."""
+        return self._moving.port if may_control else self._looking.port
 
     def __len__(self) -> int:
         return len(self._subscribed)
@@ -199,15 +207,17 @@ class Foxglove(ServerListener):
             channel.log(message.data, log_time=message.t_ns)
             if time.monotonic() - self._told_time > 0.02:
                 self._told_time = time.monotonic()
-                self._server.broadcast_time(message.t_ns)
+                for server in (self._moving, self._looking):
+                    server.broadcast_time(message.t_ns)
 
     def tell(self, *, did_seek: bool = False, request: str | None = None) -> None:
         """Say how the deck stands."""
-        self._server.broadcast_playback_state(self._state(did_seek=did_seek, request=request))
+        self._moving.broadcast_playback_state(self._state(did_seek=did_seek, request=request))
 
     def close(self) -> None:
         """End every connection."""
-        self._server.stop()
+        for server in (self._moving, self._looking):
+            server.stop()
 
     def on_subscribe(self, client: Any, channel: Any) -> None:
         """Somebody looks, and is told what is latched: all are, for nobody can be spoken to alone."""

@@ -1,17 +1,21 @@
 """Where a player takes orders from web: GET /stand, GET /frames, POST /control, over HTTP on a free port of this
-machine or pod, all with the player's own token."""
+machine or pod, all with the player's own token. GET /foxglove/control and /foxglove/view become the WebSocket of a
+viewer that may move the playback, and of one that may not."""
 
 import hmac
 import json
 import secrets
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from workers import viewers
 from workers.audience import Foxglove, Streams
 from workers.deck import Deck
 
 LARGEST_ORDER = 10_000
+VIEWERS = 32  # that speak the Foxglove protocol, at once
 
 
 class Desk(ThreadingHTTPServer):
@@ -25,6 +29,7 @@ class Desk(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(32)
         self.url = f"http://{host}:{self.server_port}"
         self.stopped = threading.Event()
+        self.places = threading.BoundedSemaphore(VIEWERS)
         threading.Thread(target=self.serve_forever, name="desk", daemon=True).start()
 
     def stand(self) -> dict[str, Any]:
@@ -65,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream()
         elif self.path == "/stand":
             self._answer(200, self.server.stand())
+        elif self.path in ("/foxglove/control", "/foxglove/view"):
+            self._show(self.server.foxglove.port(may_control=self.path == "/foxglove/control"))
         else:
             self.send_error(404)
 
@@ -105,6 +112,18 @@ class _Handler(BaseHTTPRequestHandler):
             return
         finally:
             self.server.streams.leave(stream)
+
+    def _show(self, port: int) -> None:
+        self.close_connection = True
+        if not self.server.places.acquire(blocking=False):
+            self._answer(503, {"message": f"{VIEWERS} viewers look by the Foxglove protocol, as many as may at once"})
+            return
+        try:
+            headers = {name: self.headers[name] for name in viewers.HANDSHAKE if name in self.headers}
+            with suppress(OSError):  # the viewer has gone
+                viewers.join(port, headers, self.connection, lambda: self.rfile.read1(viewers.BLOCK))
+        finally:
+            self.server.places.release()
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: the log is what the playback itself says."""

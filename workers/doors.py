@@ -37,4 +37,4 @@ def _runtime(settings: WorkerSettings) -> Runtime:
                     settings.simyard_internal_url)
         return KubernetesRuntime(site, Cluster(settings.sim_namespace, settings.kubeconfig))
     address = address_from(settings.simyard_endpoints, settings.simyard_internal_url)
-    return LocalRuntime(settings.base_dir, address, settings.for_programs())
+    return LocalRuntime(settings.base_dir, address, settings.for_programs(), settings.simyard_player_host)

@@ -232,11 +232,11 @@ def play(attempt: Path, uplink: Uplink, wanted: Mapping[str, Any], host: str) ->
                   end_ns=limits.INT64_MAX, latched=True) as (index, ranges):
         deck = Deck(*bounds(index, wanted), rate=wanted["rate"], loop=wanted["loop"])
         latched = Latched(index)
-        audience = Audience(Streams(Decoder(index).line, latched), Foxglove(index, deck, latched, host))
+        audience = Audience(Streams(Decoder(index).line, latched), Foxglove(index, deck, latched))
         show = Show(index, ranges, wanted["topics"], deck, audience)
         desk = Desk(deck, audience.streams, audience.foxglove, host)
         signal.signal(signal.SIGINT, lambda *_: desk.stopped.set())
-        uplink.tell_address({"url": desk.url, "token": desk.token, "websocket_url": audience.foxglove.url})
+        uplink.tell_address({"url": desk.url, "token": desk.token})
         showing = threading.Thread(target=show.run, name="show", daemon=True)
         showing.start()
         stand_by(attempt / "output" / "progress.jsonl", deck, desk, audience)

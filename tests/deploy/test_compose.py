@@ -179,3 +179,11 @@ def test_stopping_gives_as_long_as_on_the_cluster() -> None:
         grace = services()[service]["stop_grace_period"]
         assert DURATION.fullmatch(grace)
         assert int(grace[:-1]) >= pods(objects)[workload]["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_players_are_reached_by_web_and_from_nowhere_else() -> None:
+    told = services()
+    for name in ("worker", "watcher"):  # either may start one
+        assert told[name]["environment"]["SIMYARD_PLAYER_HOST"] == told["worker"]["container_name"]
+    assert told["worker"]["networks"] == told["backend"]["networks"] == ["robot-net"]
+    assert "ports" not in told["worker"]

@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.cluster import Cluster, Delays, Image
+from tests.end_to_end.test_ingests import upload
 from tests.images import A, B, C, ImageRegistry, dribbles, serving
 from tests.stack import Stack, in_background
+from tests.viewer import FoxgloveClient
 from tests.waiting import until
+from tests.workers.bags.making import START, write_db3
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,3 +148,25 @@ def test_a_registry_that_never_comes_to_an_end_is_left_and_others_are_served(
     assert on_cluster.get(f"/templates/{template}")["version"] == 1
     slow.join(60)
     assert (answers[0].status_code, answers[0].json()["code"]) == (503, "registry_unavailable")
+
+
+def test_a_recording_is_looked_into_and_played_by_pods_and_seen_through_web(
+        on_cluster: Stack, cluster: Cluster, tmp_path: Path) -> None:
+    write_db3(tmp_path / "bag" / "bag_0.db3", [("/t", START + n * 10**9 // 50) for n in range(500)])
+    bundle = upload(on_cluster, tmp_path / "bag")
+    playback = on_cluster.post("/playbacks", {"bundle": bundle["id"], "loop": True}, status=202)["id"]
+    url = until(lambda: on_cluster.get(f"/playbacks/{playback}")["websocket_url"])
+    assert url.startswith(on_cluster.ready["url"].replace("http", "ws", 1))
+    client = FoxgloveClient(url)
+    try:
+        client.subscribe(client.channels[0]["id"])
+        assert client.message()
+        client.control(playing=False, speed=2.0, seek=START + 5 * 10**9)
+        assert until(lambda: (found := on_cluster.get(f"/playbacks/{playback}"))["paused"] and found)["rate"] == 2.0
+        [pod] = [each for each in cluster.pods() if each["metadata"]["labels"]["simyard.io/kind"] == "playback"]
+        cluster.node.evict(pod["metadata"]["name"])
+        assert client.ending()[0] == 1001
+    finally:
+        client.close()
+    on_cluster.post(f"/playbacks/{playback}/control", {"action": "stop"}, status=200)
+    until(lambda: cluster.pods() == [])

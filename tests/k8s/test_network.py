@@ -3,10 +3,15 @@
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from tests.k8s.rendering import Key, Object, base_with, of_kind, pods, rendered
+from shared.domain.specs import Program
+from shared.domain.states import Kind
+from tests.k8s.rendering import Key, Object, base_with, everything, of_kind, pods, rendered
+from workers.runtimes.base import Name, Run
+from workers.runtimes.kubernetes.pods import Site, manifest
 
 Labels = Mapping[str, str]
 NAMESPACES = ("robot", "robot-sims", "kube-system", "ingress-nginx", "monitoring", "elsewhere")
@@ -21,6 +26,7 @@ STRANGERS: dict[str, tuple[str, Labels]] = {
     "simulator with cluster": ("robot-sims", {"simyard.io/kind": "instance", "simyard.io/network": "cluster"}),
     "simulator with internet": ("robot-sims", {"simyard.io/kind": "instance", "simyard.io/network": "internet"}),
     "player": ("robot-sims", {"simyard.io/kind": "playback", "simyard.io/network": "none"}),
+    "ingester": ("robot-sims", {"simyard.io/kind": "ingest", "simyard.io/network": "none"}),
 }
 PORTS = (53, 80, 443, 5432, 5555, 6379, 6443, 8000, 8010, 9000, 9001, 30000)
 SIMULATORS = [name for name, (namespace, _) in STRANGERS.items() if namespace == "robot-sims"]
@@ -61,9 +67,8 @@ def lets(rule: Mapping[str, Any], peers: str, home: str, other: tuple[str, Label
     return False
 
 
-def edges(objects: Mapping[Key, Object]) -> Iterator[tuple[str, str, int]]:
+def edges(objects: Mapping[Key, Object], people: Mapping[str, tuple[str, Labels]]) -> Iterator[tuple[str, str, int]]:
     """Every connection between pods that both sides allow."""
-    people = everybody(objects)
     for source, who in people.items():
         out = rules(objects, who, "egress")
         for target, whom in people.items():
@@ -77,7 +82,7 @@ def edges(objects: Mapping[Key, Object]) -> Iterator[tuple[str, str, int]]:
 def ours(objects: Mapping[Key, Object]) -> set[tuple[str, str, int]]:
     """Those with one of ours at an end."""
     strange = {name for name, (namespace, _) in STRANGERS.items() if namespace not in ("robot", "robot-sims")}
-    return {(source, target, port) for source, target, port in edges(objects)
+    return {(source, target, port) for source, target, port in edges(objects, everybody(objects))
             if not {source, target} <= strange}
 
 
@@ -145,6 +150,19 @@ def test_who_reaches_what_is_no_pod(name: str, reached: set[tuple[str, int]]) ->
     tried = {(METADATA, 80), (API_SERVER, 443), (API_SERVER, 6443), (NODE, 8443), (NODE, 10250), (WORLD, 443),
              (WORLD, 80), ("2606:4700::1", 443), ("fd00::1", 443), ("fe80::1", 80)}
     assert {(address, port) for address, port in tried if outside(who, address, port)} == reached
+
+
+@pytest.mark.parametrize("kind", [Kind.PLAYBACK, Kind.INGEST])
+def test_our_own_programs_reach_object_storage_and_web_and_are_reached_by_web_alone(kind: Kind) -> None:
+    """As the runtime makes their pods: not by what this file says of them."""
+    run = Run(Name(uuid4(), 1), kind, Program(command=("python",)), {}, 0, "token")
+    labels = manifest(run, Site("robot", "robot-sims", "worker:1", "http://web"))["metadata"]["labels"]
+    objects = everything()["base with ingress"]
+    people = everybody(objects) | {"it": ("robot-sims", labels)}
+    met = {(source, target, port) for source, target, port in edges(objects, people) if "it" in (source, target)}
+    ways = {("robot-backend", "it", port) for port in PORTS} if kind == Kind.PLAYBACK else set()
+    assert met == {("it", "robot-backend", 8000), ("it", "minio", 9000), ("it", "dns", 53)} | ways
+    assert not any(outside(("robot-sims", labels), address, 443) for address in (API_SERVER, NODE, WORLD, METADATA))
 
 
 def test_every_policy_selects_somebody() -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -17,9 +16,11 @@ import pytest
 import websocket
 
 from tests.fakes import FakeWeb
+from tests.viewer import FoxgloveClient
 from tests.waiting import until
 from tests.workers.bags.making import START, write_db3
 from workers.bags.cage import examine
+from workers.desk import VIEWERS
 
 S = 10**9
 
@@ -27,7 +28,7 @@ S = 10**9
 class Player:
     """`python -m workers.player` on a bag of 200 messages, 10 ms apart unless the test says otherwise."""
 
-    def __init__(self, folder: Path, web: FakeWeb, **wanted: Any) -> None:
+    def __init__(self, folder: Path, web: FakeWeb, host: str | None = None, **wanted: Any) -> None:
         attempt = folder / "attempt"
         for place in ("output", ".simyard"):
             (attempt / place).mkdir(parents=True)
@@ -36,7 +37,8 @@ class Player:
         (attempt / ".simyard" / "grant.json").write_text(json.dumps(
             {"job": "j", "attempt": 1, "token": "t", "kind": "playback", "address": {"url": web.url}}))
         self.log = (attempt / "log").open("wb")
-        self.process = subprocess.Popen([sys.executable, "-P", "-m", "workers.player"], cwd=attempt,
+        told = [".simyard/grant.json", host] if host else []
+        self.process = subprocess.Popen([sys.executable, "-P", "-m", "workers.player", *told], cwd=attempt,
                                         stdout=self.log, stderr=self.log)
         until(lambda: web.address or self.process.poll() is not None)
         assert web.address, (attempt / "log").read_text()
@@ -160,7 +162,8 @@ def test_a_loop_begins_again(start: Any, times: list[int]) -> None:
 
 def test_nobody_without_its_token_gets_in(start: Any) -> None:
     player = start()
-    for method, path in (("GET", "/stand"), ("GET", "/frames"), ("POST", "/control")):
+    for method, path in (("GET", "/stand"), ("GET", "/frames"), ("POST", "/control"), ("GET", "/foxglove/view"),
+                         ("GET", "/foxglove/control")):
         assert httpx.request(method, f"{player.http.base_url}{path}", timeout=30).status_code == 401
     assert player.http.get("/other").status_code == 404
 
@@ -219,9 +222,14 @@ def test_it_tells_how_far_it_is(start: Any) -> None:
     assert line["message"] in ("playing", "paused")
 
 
-def test_viewers_of_the_foxglove_protocol_see_it_too(start: Any, web: FakeWeb) -> None:
+def watch(player: Player, way: str = "control") -> FoxgloveClient:
+    url = str(player.http.base_url.copy_with(scheme="ws", path=f"/foxglove/{way}"))
+    return FoxgloveClient(url, header={"Authorization": player.http.headers["Authorization"]})
+
+
+def test_viewers_of_the_foxglove_protocol_see_it_too(start: Any) -> None:
     player = start(rate=0.5, loop=True)
-    client = FoxgloveClient(web.address["websocket_url"])
+    client = watch(player)
     try:
         assert client.info["dataStartTime"]
         assert {channel["topic"] for channel in client.channels} == {"/t0", "/t1"}
@@ -235,38 +243,52 @@ def test_viewers_of_the_foxglove_protocol_see_it_too(start: Any, web: FakeWeb) -
     until(lambda: player.stand()["viewers"] == 0)
 
 
-class FoxgloveClient:
-    """As much of the protocol as it takes to look (https://github.com/foxglove/ws-protocol)."""
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost"])
+def test_it_listens_where_it_is_told_to(start: Any, web: FakeWeb, host: str) -> None:
+    player = start(host=host, loop=True)
+    assert web.address["url"].startswith(f"http://{host}:")
+    client = watch(player, "view")
+    client.subscribe(client.channels[0]["id"])
+    assert client.message()
+    client.close()
 
-    def __init__(self, url: str) -> None:
-        self._socket = websocket.create_connection(url, timeout=30, subprotocols=["foxglove.sdk.v1"])
-        self.info: dict[str, Any] = {}
-        self.channels: list[dict[str, Any]] = []
-        while not self.info or not self.channels:
-            said = self._socket.recv()
-            if isinstance(said, str):
-                told = json.loads(said)
-                if told["op"] == "serverInfo":
-                    self.info = told
-                elif told["op"] == "advertise":
-                    self.channels += told["channels"]
 
-    def subscribe(self, channel: int) -> None:
-        self._socket.send(json.dumps({"op": "subscribe", "subscriptions": [{"id": 1, "channelId": channel}]}))
+def test_who_may_only_look_sees_all_and_moves_nothing(start: Any, times: list[int]) -> None:
+    player = start(rate=0.1, loop=True)
+    looking, moving = watch(player, "view"), watch(player)
+    try:
+        assert "playbackControl" in moving.info["capabilities"]
+        assert looking.info["capabilities"] == ["time"]
+        looking.subscribe(looking.channels[0]["id"])
+        assert looking.message()
+        looking.control(playing=False, speed=9.0, seek=times[100])
+        assert "does not support" in looking.told("status")["message"]
+        assert player.stand()["rate"] == 0.1
+        moving.control(playing=False, speed=2.0, seek=times[100])
+        until(lambda: player.stand()["rate"] == 2.0)
+    finally:
+        looking.close()
+        moving.close()
 
-    def control(self, *, playing: bool, speed: float, seek: int) -> None:
-        """A playback control request: opcode 3, command, speed, seek, the request's id."""
-        self._socket.send_binary(struct.pack("<BBfBQI", 3, 0 if playing else 1, speed, 1, seek, 2) + b"r1")
 
-    def message(self) -> bytes:
-        """The next message of a channel (binary, opcode 1)."""
-        while True:
-            said = self._socket.recv()
-            if isinstance(said, bytes) and said[0] == 1:
-                return said
+def test_only_so_many_look_by_the_foxglove_protocol_at_once(start: Any) -> None:
+    player = start(rate=0.1, loop=True)
+    clients = [watch(player, "view") for _ in range(VIEWERS)]
+    try:
+        with pytest.raises(websocket.WebSocketBadStatusException, match="503"):
+            watch(player)
+        clients.pop().close()
+        clients.append(until(lambda: _try(lambda: watch(player))))
+    finally:
+        for client in clients:
+            client.close()
 
-    def close(self) -> None:
-        self._socket.close()
+
+def _try(deed: Any) -> Any:
+    try:
+        return deed()
+    except websocket.WebSocketBadStatusException:
+        return None
 
 
 def test_many_orders_at_once_leave_it_whole(start: Any, times: list[int]) -> None:

@@ -40,6 +40,13 @@ class Caller:
         """For queries: whose private things are seen besides everybody's; None sees all."""
         return None if self.role == "admin" else self.id
 
+    def may_act(self, owner: UUID | None, resource: str) -> bool:
+        """Whether the caller may act on what is of this owner, by what he shows; for views that only need him to look.
+        `resource` is what scopes of API tokens name."""
+        scopes = self.shown.scopes
+        return (self.role == "admin" or (self.role == "operator" and owner == self.id)) and (
+            scopes is None or allows(scopes, resource, "operator"))
+
     def must_own(self, owner: UUID | None, what: str) -> None:
         """Forbidden unless it is the caller's own, or the caller is an admin."""
         if self.role != "admin" and owner != self.id:

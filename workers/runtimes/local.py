@@ -23,7 +23,7 @@ from uuid import uuid4
 from inotify_simple import INotify, flags
 
 from shared.domain.errors import Unavailable
-from shared.domain.states import Reason
+from shared.domain.states import Kind, Reason
 from workers.folders import open_folders
 from workers.runtimes import locks, processes
 from workers.runtimes.base import Name, Observation, Recorder, Run, Seen
@@ -62,11 +62,13 @@ class LocalLaunch:
 
 class LocalRuntime:
     """Attempts below `base`/attempts. `recorder_address`: where recorders find web, {"url"} or {"endpoints": path};
-    `environment`: what programs get besides their own variables."""
+    `environment`: what programs get besides their own variables; `player_host`: the address or name of this machine
+    that players listen on."""
 
     keeps = True
 
-    def __init__(self, base: Path, recorder_address: dict[str, str], environment: Mapping[str, str]) -> None:
+    def __init__(self, base: Path, recorder_address: dict[str, str], environment: Mapping[str, str],
+                 player_host: str = "127.0.0.1") -> None:
         try:
             self.host = _identity(base / "host")
         except OSError as error:
@@ -75,6 +77,7 @@ class LocalRuntime:
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._address = recorder_address
         self._inherited = dict(environment)
+        self._player_host = player_host
         self._attempts = base / "attempts"
         self._hints = base / "hints"
         self._domains = base / "domains"
@@ -128,7 +131,8 @@ class LocalRuntime:
         part.rename(control / "grant.json")
 
     def _spawn(self, run: Run, control: Path, lock: int, domain: int, number: int) -> LocalLaunch:
-        command = run.program.command
+        told = (str(control / "grant.json"), self._player_host) if run.kind == Kind.PLAYBACK else ()
+        command = (*run.program.command, *told)
         waiting, go = os.pipe()
         try:
             with _nothing_ignored():

@@ -7,14 +7,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import UUID, uuid4
 
+import jwt
 import pytest
 from sqlalchemy import select, update
+from werkzeug.test import TestResponse
 
 from shared.domain.states import State
-from shared.persistence.models import bundles, jobs
+from shared.persistence.models import bundles, jobs, users
 from tests.waiting import until
 from tests.webapp.api.test_bundles import add_bundle
-from tests.webapp.web import User, Web, problem
+from tests.webapp.web import API, SECRET, User, Web, problem
+from webapp.api import playbacks
 from webapp.api.schemas.playbacks import Playback
 from webapp.streams import relays
 
@@ -28,15 +31,20 @@ class FakePlayer:
         self.stand = {"rate": 1.0, "playing": True, "position_ns": 5, "ended": False}
         self.orders: list[Any] = []
         self.streams = 0
+        self.knocks: list[str] = []
         self.frames: list[bytes] = []
         self.more = threading.Condition()
         self.ended = False
+        self.says = 200  # to viewers of the Foxglove protocol
         player = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/frames":
                     self._stream()
+                elif self.path.startswith("/foxglove/"):  # speaks no WebSocket
+                    player.knocks.append(self.path)
+                    self._answer(player.says, {})
                 else:
                     self._answer(200, player.stand)
 
@@ -65,8 +73,7 @@ class FakePlayer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        self.address = {"url": f"http://127.0.0.1:{self._server.server_port}", "token": TOKEN,
-                        "websocket_url": "ws://127.0.0.1:1"}
+        self.address = {"url": f"http://127.0.0.1:{self._server.server_port}", "token": TOKEN}
 
     def feed(self) -> Iterator[bytes]:
         told = 0
@@ -141,7 +148,7 @@ def test_orders_reach_the_player_and_its_stand_comes_back(
         seen = operator.post(f"/playbacks/{playback}/control", order, status=200)
         Playback.model_validate(seen)
         assert (seen["position_ns"], seen["paused"], seen["rate"]) == (77, True, 4.0)
-        assert seen["websocket_url"] == "ws://127.0.0.1:1"
+        assert seen["websocket_url"].startswith(f"ws://localhost{API}/playbacks/{playback}/foxglove?ticket=")
         assert player.orders[-1]["action"] == order["action"]
     problem(operator.open("POST", f"/playbacks/{playback}/control", json={"action": "step"}), 409, "refused_by_player")
 
@@ -299,3 +306,136 @@ def test_the_same_key_starts_one_playback(operator: User, bundle: UUID) -> None:
     key = {"headers": {"Idempotency-Key": "p1"}}
     body = {"bundle": str(bundle)}
     assert operator.post("/playbacks", body, status=202, **key) == operator.post("/playbacks", body, status=202, **key)
+
+
+def test_a_stream_ends_with_the_login_that_opened_it(
+        web: Web, operator: User, bundle: UUID, player: FakePlayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playbacks, "HEARTBEAT_SECONDS", 0.01)
+    path = f"/playbacks/{running(web, operator, bundle, player)}/stream"
+    pieces = iter(operator.open("GET", path, buffered=False).response)
+    player.show(1)
+    until(lambda: b"event: frame" in next(pieces))
+    operator.post("/auth/logout", status=204)
+    assert all(piece == b": still here\n\n" for piece in pieces)  # and that ends
+
+
+# -- viewers that speak the Foxglove protocol -------------------------------------------------------------------------
+
+HANDSHAKE = {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "foxglove.sdk.v1"}
+
+
+def url_of(user: User, playback: str) -> str:
+    url: str = user.get(f"/playbacks/{playback}")["websocket_url"]
+    return url
+
+
+def knock(web: Web, url: str, **headers: str) -> TestResponse:
+    return web.app.test_client().get(url.replace("ws://localhost", "", 1), headers=HANDSHAKE | headers)
+
+
+def claims_of(url: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(url.partition("ticket=")[2], options={"verify_signature": False})
+    return claims
+
+
+def forged(url: str, secret: str = SECRET, **claims: Any) -> str:
+    head, _, _ = url.partition("ticket=")
+    return f"{head}ticket={jwt.encode(claims_of(url) | claims, secret, 'HS256')}"
+
+
+def test_its_owner_and_admins_move_it_by_their_viewers_and_others_look(
+        web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
+    playback, admin, viewer = running(web, operator, bundle, player), web.user("admin"), web.user("viewer")
+    program = operator.post("/auth/tokens", {"name": "looks", "scopes": ["playbacks:read"]}, status=201)["token"]
+    looks = User(operator.id, "", "", operator.client, program, "")
+    moves = operator.post("/auth/tokens", {"name": "moves", "scopes": ["write"]}, status=201)["token"]
+    for user, way in ((operator, "control"), (admin, "control"), (viewer, "view"), (web.user("operator"), "view"),
+                      (looks, "view"), (User(operator.id, "", "", operator.client, moves, ""), "control")):
+        problem(knock(web, url_of(user, playback)), 503, "player_unavailable")
+        assert player.knocks.pop() == f"/foxglove/{way}"
+
+
+def test_a_player_that_is_full_says_so(web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
+    player.says = 503
+    problem(knock(web, url_of(operator, running(web, operator, bundle, player))), 503, "too_many_viewers")
+
+
+def test_a_viewer_of_a_player_that_is_gone_is_told(web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
+    url = url_of(operator, running(web, operator, bundle, player))
+    player.close()
+    problem(knock(web, url), 503, "player_unavailable")
+
+
+def test_a_ticket_is_good_for_its_playback_and_its_time_alone(
+        web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
+    playback, other = (running(web, operator, bundle, player) for _ in range(2))
+    url = url_of(operator, playback)
+    problem(knock(web, forged(url, exp=claims_of(url)["exp"] - 1801)), 401, "ticket_expired")
+    ticket = url.partition("ticket=")[2]
+    for wrong in (url.replace(playback, other), url[:-2], forged(url, secret="x" * 32), forged(url, aud="simyard-api"),
+                  url.replace(ticket, operator.access), url.replace(ticket, "")):
+        problem(knock(web, wrong), 401, "unauthenticated")
+    problem(operator.open("GET", "/auth/me", headers={"Authorization": f"Bearer {ticket}"}), 401, "unauthenticated")
+    problem(knock(web, url.partition("?")[0]), 422, "invalid")
+    assert player.knocks == []
+
+
+def test_a_ticket_ends_with_the_login_that_it_was_made_for(
+        web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
+    playback = running(web, operator, bundle, player)
+    url = url_of(operator, playback)
+    operator.post("/auth/logout", status=204)
+    problem(knock(web, url), 401, "token_revoked")
+
+    demoted = web.user("admin")
+    url = url_of(demoted, playback)
+    with web.database.transaction() as tx:
+        tx.execute(update(users).where(users.c.id == demoted.id).values(role="viewer"))
+    web.parts.accounts.forget(demoted.id)
+    problem(knock(web, url), 401, "token_revoked")
+
+    careful = web.user("operator")
+    token = careful.post("/auth/tokens", {"name": "ci", "scopes": ["read"]}, status=201)
+    url = url_of(User(careful.id, "", "", careful.client, token["token"], ""), playback)
+    careful.delete(f"/auth/tokens/{token['id']}")
+    problem(knock(web, url), 401, "token_revoked")
+    assert player.knocks == []
+
+
+def test_a_ticket_opens_nothing_that_its_user_may_not_see_any_more(
+        web: Web, operator: User, viewer: User, bundle: UUID, player: FakePlayer) -> None:
+    url = url_of(viewer, running(web, operator, bundle, player))
+    with web.database.transaction() as tx:
+        tx.execute(update(bundles).where(bundles.c.id == bundle).values(visibility="private"))
+    problem(knock(web, url), 404, "not_found")
+
+
+def test_a_viewer_of_what_has_ended_is_told(web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
+    playback = running(web, operator, bundle, player)
+    url = url_of(operator, playback)
+    web.finish(UUID(playback))
+    problem(knock(web, url), 409, "not_playing")
+    assert operator.get(f"/playbacks/{playback}")["websocket_url"] is None
+
+
+def test_what_is_no_handshake_is_refused(web: Web, operator: User, bundle: UUID, player: FakePlayer) -> None:
+    url = url_of(operator, running(web, operator, bundle, player))
+    for headers in ({"Upgrade": ""}, {"Connection": "close"}, {"Sec-WebSocket-Key": "short"},
+                    {"Sec-WebSocket-Version": "8"}):
+        problem(knock(web, url, **headers), 400, "no_websocket")
+    problem(web.app.test_client().get(f"{API}/auth/me", headers=HANDSHAKE), 400, "no_websocket")
+    assert web.app.test_client().head(url.replace("ws://localhost", ""), headers=HANDSHAKE).status_code == 400
+    assert player.knocks == []
+
+
+def test_behind_a_proxy_viewers_come_by_its_address(make_web: Any, settings: Any) -> None:
+    web = make_web(settings.model_copy(update={"trusted_proxies": 1}))
+    operator, player = web.user("operator"), FakePlayer()
+    try:
+        playback = running(web, operator, add_bundle(web, operator.id, index_key="index"), player)
+        told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "robot.example.com", "X-Forwarded-For": "1.2.3.4"}
+        seen = operator.get(f"/playbacks/{playback}", headers=told)
+        assert seen["websocket_url"].startswith(f"wss://robot.example.com{API}/playbacks/{playback}/foxglove?ticket=")
+    finally:
+        player.close()

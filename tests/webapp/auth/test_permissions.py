@@ -83,6 +83,7 @@ ROUTES = {
     "GET /api/v1/playbacks/<uuid:id>": VIEWER,
     "POST /api/v1/playbacks/<uuid:id>/control": OPERATOR,
     "GET /api/v1/playbacks/<uuid:id>/stream": VIEWER,
+    "GET /api/v1/playbacks/<uuid:id>/foxglove": NOBODY,
     "GET /internal/attempts/<uuid:job>/<int:attempt>/inputs": RECORDER,
     "PUT /internal/attempts/<uuid:job>/<int:attempt>/address": RECORDER,
     "POST /internal/attempts/<uuid:job>/<int:attempt>/report": RECORDER,

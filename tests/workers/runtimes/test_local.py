@@ -256,3 +256,20 @@ def test_a_folder_that_cannot_be_made_is_unavailable_and_names_the_setting(tmp_p
     with pytest.raises(Unavailable) as refused:
         LocalRuntime(tmp_path / "file", {"url": "http://127.0.0.1:9"}, {})
     assert "STORAGE_BASE_DIR" in (refused.value.remedy or "")
+
+
+def test_a_player_is_told_where_to_listen_and_its_grant(tmp_path: Path, web: FakeWeb) -> None:
+    runtime = LocalRuntime(tmp_path, {"url": web.url}, {"PATH": "/usr/bin:/bin"}, "robot-worker")
+    command = ("/bin/sh", "-c", 'echo "$#" "$@" >"$SIMYARD_OUTPUT/told"', "sh")
+    names = []
+    for kind in ("playback", "ingest"):
+        run = Run(Name(uuid4(), 1), kind, Program(command=command), {}, 0, "token")
+        launch = runtime.start(run)
+        assert launch is not None
+        launch.go()
+        names.append(run.name)
+    told = [folder(tmp_path, name) / "output/told" for name in names]
+    until(lambda: all(each.exists() and each.read_text() for each in told))
+    assert told[0].read_text() == f"2 {folder(tmp_path, names[0])}/.simyard/grant.json robot-worker\n"
+    assert told[1].read_text() == "0\n"
+    clear(runtime)

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 
 from shared.domain.states import State
-from webapp.api.schemas.base import Input, Output
+from webapp.api.schemas.base import Input, Output, Query
 
 # Of 64 bits, less those that a double has not: many read the numbers of a schema as such.
 Ns = Annotated[int, Field(ge=-(2**63) + 1024, le=2**63 - 1024)]
@@ -67,5 +67,14 @@ class Playback(Output):
     """Whether it stands still."""
     position_ns: int | None = Field(description="where it is, ns since 1970; null while it does not run",
         examples=[1764072010000000000])
-    websocket_url: str | None = Field(examples=["ws://127.0.0.1:8765"])
-    """For viewers that speak the Foxglove protocol; null while it does not run."""
+    websocket_url: str | None = Field(examples=[
+        "wss://robot.example.com/api/v1/playbacks/3f2b8c1e-5d7a-4e7b-9c55-0a1d2f3e4b5c/foxglove?ticket=eyJhbGciOi…"])
+    """For viewers that speak the Foxglove protocol, and for whoever has it: it lets its bearer in as you, to this
+    playback alone, for as long as an access token lives. Each answer has another. Null while it does not run."""
+
+
+class Admission(Query):
+    """What a websocket_url carries."""
+
+    ticket: Annotated[str, StringConstraints(max_length=4000)] = Field(examples=["eyJhbGciOi…"])
+    """Who may come in, and until when."""
