@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import UnsupportedMediaType
 
 from shared.domain.errors import FieldError, InvalidSpec, NotFound
-from webapp import strict_json
+from webapp import strict_json, wording
 from webapp.auth.permissions import admit
 from webapp.problems import BadRequest
 
@@ -24,15 +24,6 @@ PROBLEM: dict[str, Any] = {
 TOO_LONG: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 
-# How pydantic calls the alternatives of a field that takes either; no fields of ours.
-ALTERNATIVES = frozenset({"constrained-str", "constrained-int", "str", "int"})
-MESSAGES = {
-    "extra_forbidden": "there is no such field",
-    "missing": "is required",
-    "string_pattern_mismatch": "does not match {pattern}",
-    "uuid_parsing": "is no UUID",
-    "model_type": "must be a JSON object",
-}
 
 
 class Resource(APIBlueprint):
@@ -124,21 +115,11 @@ def validate(model: type[M], value: Any) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise invalid([FieldError(".".join(str(part) for part in each["loc"] if part not in ALTERNATIVES) or "body",
-                                  _message(each))
-                       for each in error.errors(include_url=False, include_input=False)]) from error
+        raise invalid(wording.faults(model, error)) from error
 
 
 def invalid(errors: list[FieldError]) -> InvalidSpec:
     """The refusal of a request for these fields."""
     fields = ", ".join(dict.fromkeys(error.field for error in errors))
-    return InvalidSpec(f"not valid: {fields}"[:1000], code="invalid", errors=errors[:100])
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    context = error.get("ctx") or {}
-    if error["type"] == "value_error":
-        return str(context.get("error", error["msg"]))
-    if error["type"] in MESSAGES:
-        return MESSAGES[error["type"]].format(**context)
-    return str(error["msg"]).replace("Input should be", "must be").replace("Input", "it")
+    return InvalidSpec(f"not valid: {fields}"[:1000], code="invalid", errors=errors[:100],
+                       remedy="mend what `errors` names; GET /docs has every field of every request")
