@@ -306,6 +306,7 @@ class SimulationSpec(Spec):
 
 class Program(Spec):
     """What each attempt of a simulation runs: the template with the submission's overrides and every limit stated.
+    `run_seconds_stated`: whether one of the two says how long it may run, or it is EXECUTION_TIMEOUT_SECONDS that does.
     `inputs`: the bundles that it is brought before it starts. A process has a command; a container has an image, and
     without a command does what that says."""
 
@@ -316,6 +317,7 @@ class Program(Spec):
     env: dict[str, str] = {}
     resources: Resources = Resources()
     limits: Limits = Limits()
+    run_seconds_stated: bool = True
     stop: Stop = Stop()
     record: Record = Record()
     retry: Retry = Retry()

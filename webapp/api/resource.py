@@ -31,10 +31,14 @@ class Resource(APIBlueprint):
 
     def __init__(self, name: str, description: str, *, tag: str | None = None, scope: str | None = None,
                  public: bool = False) -> None:
-        problems: dict[Any, Any] = dict.fromkeys((400, 401, 403, 413, 415, 422, 503), PROBLEM) | {414: TOO_LONG}
+        problems: dict[Any, Any] = _own(dict.fromkeys((400, 401, 403, 413, 415, 422, 503), PROBLEM) | {414: TOO_LONG})
         super().__init__(name, __name__, abp_tags=[Tag(name=tag or name, description=description)],
                          abp_security=[] if public else SECURITY, abp_responses=problems)
         self.scope = scope or tag or name  # what the scopes of API tokens call it
+
+    def _collect_openapi_info(self, rule: str, func: Callable[..., Any], *, responses: Any = None,
+                              **options: Any) -> Any:
+        return super()._collect_openapi_info(rule, func, responses=_own(responses or {}), **options)
 
     @staticmethod
     def create_view_func(func: Callable[..., Any], header: Any, cookie: Any, path: Any, query: Any,  # type: ignore[override]  # noqa: PLR0917
@@ -60,9 +64,14 @@ class Resource(APIBlueprint):
         return view
 
 
+def _own(responses: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The same, each with a dict of its own: flask-openapi3 writes the name of the status into it."""
+    return {status: dict(each) if isinstance(each, dict) else each for status, each in responses.items()}
+
+
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON response."""
-    return Response(json.dumps(body), status, headers, mimetype="application/json")
+    """A JSON response, ended with its line."""
+    return Response(json.dumps(body) + "\n", status, headers, mimetype="application/json")
 
 
 def read_path(model: type[M], values: Mapping[str, Any]) -> M:

@@ -1,5 +1,7 @@
 """/templates: the recipes of simulators."""
 
+from typing import Any
+
 from flask import Response
 
 from shared.domain.errors import FieldError, NotFound
@@ -17,7 +19,7 @@ from webapp.api.schemas.templates import (
 from webapp.auth.permissions import caller, needs
 from webapp.idempotency import key_of_request
 from webapp.parts import parts
-from webapp.programs import check_template
+from webapp.programs import check_template, effective
 from webapp.queries import templates as queries
 
 api = Resource("templates", "Recipes of simulators, named, versioned and unchanging")
@@ -29,7 +31,7 @@ def list_templates(query: TemplateQuery) -> Response:
     """The templates, each in its newest version, newest template first; archived ones only when asked for."""
     with parts().connections.database.single() as tx:
         items, following = queries.page(tx, query.filter(), query.page())
-    return answer({"items": items, "next": following})
+    return answer({"items": [_shown(item) for item in items], "next": following})
 
 
 @api.post("/templates", responses={201: Template, 409: PROBLEM})
@@ -39,14 +41,14 @@ def create_template(body: TemplateSpec) -> Response:
     key = key_of_request(caller().id, body)
     check_template(body, parts().settings)
     status, made = parts().templates.create(body, caller().id, key)
-    return answer(made, status, {"Location": f"{parts().settings.api_str}/templates/{body.name}"})
+    return answer(_shown(made), status, {"Location": f"{parts().settings.api_str}/templates/{body.name}"})
 
 
 @api.get("/templates/<name>", responses={200: Template, 404: PROBLEM})
 @needs("viewer")
 def show_template(path: TemplateName) -> Response:
     """A template in its newest version."""
-    return answer(templates.show(parts().connections.database, path.name))
+    return answer(_shown(templates.show(parts().connections.database, path.name)))
 
 
 @api.put("/templates/<name>", responses={200: Template, 404: PROBLEM})
@@ -57,7 +59,7 @@ def change_template(path: TemplateName, body: TemplateSpec) -> Response:
         raise invalid([FieldError("name", f"must be {path.name}: a template keeps its name")])
     _must_own(path.name)
     check_template(body, parts().settings)
-    return answer(parts().templates.change(body))
+    return answer(_shown(parts().templates.change(body)))
 
 
 @api.delete("/templates/<name>", responses={204: None, 404: PROBLEM})
@@ -67,6 +69,11 @@ def archive_template(path: TemplateName) -> Response:
     _must_own(path.name)
     parts().templates.archive(path.name)
     return Response(status=204)
+
+
+def _shown(resource: dict[str, Any]) -> dict[str, Any]:
+    spec = TemplateSpec.model_validate({name: resource[name] for name in TemplateSpec.model_fields})
+    return resource | {"effective": effective(spec, parts().settings)}
 
 
 def _must_own(name: str) -> None:
@@ -83,4 +90,4 @@ def show_template_version(path: TemplateVersion) -> Response:
     """One version of a template."""
     if not 1 <= path.number <= MAX_VERSION:
         raise NotFound(f"there is no template {path.name}@{path.number}")
-    return answer(templates.show(parts().connections.database, path.name, path.number))
+    return answer(_shown(templates.show(parts().connections.database, path.name, path.number)))

@@ -15,6 +15,9 @@ MAX_SCHEMA_BYTES = 65_536
 MAX_ERRORS = 20
 MAX_BAD_SETS = 1_000
 REQUIRED = "is required"
+# Where none of these is said, a parameter that is not among `properties` is taken without a word.
+SPEAKING_OF_OTHERS = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties", "propertyNames",
+                                "allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef"})
 
 # A pattern may look around, but one that backtracks without end is given up.
 _PATTERNS = FancyRegexOptions(backtrack_limit=10_000, size_limit=1_000_000)
@@ -26,7 +29,9 @@ class ParameterSchema:
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._validator = Draft202012Validator(dict(schema), offline=True, pattern_options=_PATTERNS)
         properties = schema.get("properties", {})
-        self.known = tuple(properties)
+        self.named = tuple(properties)
+        self.is_empty = not schema
+        self.speaks_of_others = not SPEAKING_OF_OTHERS.isdisjoint(schema)
         self.defaults = {name: each["default"] for name, each in properties.items()
                          if isinstance(each, dict) and "default" in each}
 
@@ -38,7 +43,7 @@ class ParameterSchema:
     def faults(self, parameters: dict[str, Any]) -> Iterator[FieldError]:
         """What is wrong with a set, by `parameters.<name>`."""
         for error in self._validator.iter_errors(parameters):
-            yield from _faults(error, self.known)
+            yield from _faults(error, self.named)
 
     def check(self, sets: Iterable[dict[str, Any]]) -> None:
         """InvalidSpec naming `parameters.<name>` unless every set fits; different faults are named once each."""

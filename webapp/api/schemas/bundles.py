@@ -157,6 +157,8 @@ class BundleFile(Output):
     """Of its content, in hex."""
     role: str = Field(examples=["original"])
     """original, or rebuilt by us; announced while it is uploaded."""
+    url: str | None = Field(examples=["/api/v1/bundles/3f2b8c1e-5d7a-4e7b-9c55-0a1d2f3e4b5c/files/run_0.db3"])
+    """Where it is had, by a redirect; null while it is uploaded."""
 
 
 class Topic(Output):
