@@ -71,7 +71,7 @@ def try_out(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None
         "dry_run": True, "accepted": not made.refusals, "total": made.total, "seed": made.spec.seed,
         "points": [{"index": index, "parameters": parameters, "seed": seed}
                    for index, (parameters, seed) in enumerate(shown)],
-        "limits": limits_of(made.spec, made.template.spec, parts.settings).model_dump(mode="json"),
+        "limits": _limits(parts, made),
         "refused": [_told(error) | {"code": refusal.code, "remedy": refusal.remedy} for refusal in made.refusals
                     for error in refusal.errors or (FieldError("body", refusal.detail),)],
         "warnings": [_told(each) for each in _doubts(made)],
@@ -80,6 +80,12 @@ def try_out(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None
 
 def _told(error: FieldError) -> dict[str, str]:
     return {"field": error.field, "message": error.message}
+
+
+def _limits(parts: Parts, made: Draft) -> dict[str, Any] | None:
+    if made.template is UNKNOWN:
+        return None
+    return limits_of(made.spec, made.template.spec, parts.settings).model_dump(mode="json")
 
 
 def _doubts(made: Draft) -> list[FieldError]:

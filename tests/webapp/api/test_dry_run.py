@@ -76,7 +76,7 @@ def test_every_reason_is_told_at_once(make_web: Callable[[WebSettings], Web], se
     assert all(each["message"] for each in shown["refused"])
     assert [point["parameters"]["speed"] for point in shown["points"]] == [1, 3]
     unknown = tried(user, {"template": "none", "limits": {"run_seconds": 1000}, "repeats": 3})
-    assert (unknown["accepted"], unknown["total"], unknown["points"]) == (False, 3, [])
+    assert (unknown["accepted"], unknown["total"], unknown["points"], unknown["limits"]) == (False, 3, [], None)
     assert [each["field"] for each in unknown["refused"]] == ["template", "limits.run_seconds"]
 
 

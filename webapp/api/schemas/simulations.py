@@ -169,8 +169,8 @@ class DryRun(Output):
     seed: int = Field(examples=[7])
     """What chance is drawn from, 0 to 2^31 - 1."""
     points: list[Point] = Field(description="of the first 20 instances")
-    limits: Limits
-    """How long each part of an instance's life may take: stated, or the operator's."""
+    limits: Limits | None
+    """How long each part of an instance's life may take; null when there is no such template."""
     refused: list[Refusal] = Field(description="every reason why it would be refused")
     warnings: list[FieldProblem] = Field(description="what would be taken, but may not be what is meant")
 
