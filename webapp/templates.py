@@ -12,7 +12,6 @@ from shared.persistence.database import Database
 from shared.persistence.queries import claim_answer
 from webapp import writes
 from webapp.idempotency import Answer, Key, replayed
-from webapp.offers import meant
 from webapp.parameters.schema import check_schema
 from webapp.queries import templates as queries
 
@@ -41,7 +40,9 @@ class Templates:
         with self._database.single() as tx:
             newest = queries.newest_number(tx, name)
         if newest is None:
-            raise self._unknown(name)
+            raise InvalidSpec(f"there is no template {name}", code="unknown_template",
+                              errors=[FieldError("template", f"there is no {name}")],
+                              remedy="GET /templates lists them")
         if newest.archived_at is not None:
             raise InvalidSpec(f"template {name} is archived", code="template_archived",
                               errors=[FieldError("template", f"{name} is archived")],
@@ -96,13 +97,6 @@ class Templates:
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
         return found
-
-    def _unknown(self, name: str) -> InvalidSpec:
-        with self._database.single() as tx:
-            names = queries.names(tx)
-        return InvalidSpec(f"there is no template {name}", code="unknown_template",
-                           errors=[FieldError("template", f"there is no {name}{meant(name, names)}")],
-                           remedy="GET /templates lists them")
 
 
 def install(database: Database, spec: TemplateSpec) -> str:

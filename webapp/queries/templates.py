@@ -40,12 +40,6 @@ def newest_number(tx: Connection, name: str) -> Row[Any] | None:
     return tx.execute(_NEWEST_NUMBER, {"name": name}).first()
 
 
-def names(tx: Connection) -> list[str]:
-    """The names of a thousand templates that take submissions, the newest ones."""
-    return list(tx.execute(select(templates.c.name).where(templates.c.archived_at.is_(None))
-                           .order_by(templates.c.created_at.desc()).limit(1000)).scalars())
-
-
 def page(tx: Connection, wanted: Filter, page: Page) -> tuple[list[dict[str, Any]], str | None]:
     """One page of templates in their newest version, the newest template first."""
     versions = template_versions.alias()
