@@ -276,7 +276,9 @@ class Lifecycle:
             self._cancel_queued(tx, simulation, actor)
             work = self._cancel(tx, actor, transitions.lock(
                 tx, (jobs.c.simulation == simulation) & jobs.c.state.in_(LIVE)))
-        self._after(work)
+        self.send(work)  # first, for to number a large sweep takes a while
+        self.settle()  # who is answered that it is cancelled finds it so in the status too
+        self._after(())
 
     def _cancel_queued(self, tx: Connection, simulation: UUID, actor: str) -> None:
         # Set-wise, for there may be a hundred thousand; no program is involved.

@@ -59,6 +59,8 @@ def _finish(response: Response) -> Response:
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Cache-Control", "no-store")
+    if g.get("replayed"):
+        headers["Idempotent-Replayed"] = "true"
     audit.record(response)
     seconds = time.perf_counter() - g.began
     route = request.url_rule.rule if request.url_rule else None

@@ -4,10 +4,10 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from flask import request
+from flask import g, request
 from pydantic import BaseModel
 
 from shared.domain.errors import InvalidSpec
@@ -19,6 +19,7 @@ from webapp.queries import idempotency
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 Answer = tuple[int, dict[str, Any]]
+A = TypeVar("A", bound=Answer | None)
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,17 @@ class Key:
         if row.request != self.request:
             raise InvalidSpec("this Idempotency-Key was used for another request", code="idempotency_mismatch",
                               remedy="use a new key for a new request")
-        return row.status, row.body
+        return replayed((row.status, row.body))
 
     def answering(self, status: int, body: dict[str, Any]) -> Idempotency:
         """The key with the answer it is to have, for the transaction that makes what the answer names."""
         return Idempotency(self.owner, self.key, self.request, status, body)
+
+
+def replayed(answer: A) -> A:
+    """The same; if it is one, the present response will say that it was given before."""
+    g.replayed = answer is not None
+    return answer
 
 
 def key_of_request(owner: UUID, body: BaseModel) -> Key | None:

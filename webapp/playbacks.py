@@ -7,7 +7,7 @@ from shared.domain.specs import Limits, Program, Record, Resources, Retry, Stop
 from shared.domain.states import Kind, Reason, State
 from webapp.api.schemas.playbacks import NewPlayback
 from webapp.excerpts import nanoseconds, readable, topics_of
-from webapp.idempotency import Answer, Key
+from webapp.idempotency import Answer, Key, replayed
 from webapp.parts import Parts
 from webapp.queries.bundles import Source
 
@@ -28,7 +28,7 @@ def submit(parts: Parts, body: NewPlayback, source: Source, owner: UUID, key: Ke
     made = {"id": str(new.id), "state": State.QUEUED, "bundle": str(new.bundle), "rate": body.rate,
             "paused": False, "position_ns": None, "websocket_url": None}
     known = parts.connections.lifecycle.submit_playback(new, key.answering(202, made) if key else None)
-    return known or (202, made)
+    return replayed(known) or (202, made)
 
 
 def _program() -> Program:

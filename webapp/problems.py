@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flask import Flask, Response, json
+from flask import Flask, Response, g, json
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import WebsocketMismatch
 
@@ -15,6 +15,7 @@ from shared.domain.errors import FieldError, QuotaExceeded, Refused, SimyardErro
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
+NEVER_SECONDS = 86_400  # a 429 says when to come again, also where that depends on an admin
 
 
 class BadRequest(Refused):
@@ -65,22 +66,22 @@ def register(app: Flask) -> None:
 
 
 def problem(status: int, code: str, detail: str, *, remedy: str | None = None, errors: Iterable[FieldError] = (),
-            headers: Mapping[str, str] | None = None) -> Response:
-    """The document itself; `retryable` says whether the same request may succeed later."""
+            headers: Mapping[str, str] | None = None, passes: bool = True) -> Response:
+    """The document itself; `retryable` says whether the same request may succeed later, which `passes` may deny."""
     body: dict[str, Any] = {
         "type": f"urn:simyard:problem:{code}",
         "title": http.HTTPStatus(status).phrase,
         "status": status,
         "code": code,
         "detail": detail,
-        "retryable": status in (429, 503),
+        "retryable": passes and status in (429, 503),
         "remedy": remedy,
         "errors": [{"field": error.field, "message": error.message} for error in errors],
     }
-    response = Response(json.dumps(body), status, mimetype="application/problem+json")
+    response = Response(json.dumps(body) + "\n", status, mimetype="application/problem+json")
     response.headers.update(headers or {})
-    if body["retryable"]:
-        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    if status in (429, 503):
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS if passes else NEVER_SECONDS))
     if status == 401:
         response.headers.setdefault("WWW-Authenticate", "Bearer")
     return response
@@ -88,10 +89,12 @@ def problem(status: int, code: str, detail: str, *, remedy: str | None = None, e
 
 def _ours(error: SimyardError) -> Response:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    g.refused = error.code
     if isinstance(error, Unavailable):
         log.warning("unavailable: %s", error.detail)
     headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, Throttled) else None
-    return problem(status, error.code, error.detail, remedy=error.remedy, errors=error.errors, headers=headers)
+    return problem(status, error.code, error.detail, remedy=error.remedy, errors=error.errors, headers=headers,
+                   passes=not isinstance(error, QuotaExceeded) or error.passes)
 
 
 def _http(error: HTTPException) -> Response:

@@ -19,7 +19,8 @@ def make_program(spec: SimulationSpec, template: TemplateSpec, settings: WebSett
     check_ceilings(spec, template, settings)
     return Program(command=template.command or (), image=image_of(spec, template, settings),
                    containers=template.containers, inputs=tuple(spec.inputs), env=template.env | spec.env,
-                   resources=_resources(template, settings), limits=_limits(spec, template, settings),
+                   resources=_resources(template.resources, settings), limits=limits_of(spec, template, settings),
+                   run_seconds_stated=_stated(spec, template).run_seconds is not None,
                    stop=template.stop, record=template.record, retry=template.retry,
                    node_selector=template.node_selector, tolerations=template.tolerations,
                    pull_secret=template.pull_secret, writable_root=template.writable_root, network=template.network)
@@ -45,7 +46,7 @@ def image_of(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings
 
 def check_ceilings(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> None:
     """InvalidSpec naming what is too much."""
-    errors = list(_too_much(_limits(spec, template, settings), _resources(template, settings), settings))
+    errors = list(_too_much(limits_of(spec, template, settings), _resources(template.resources, settings), settings))
     if spec.image is not None and not is_allowed(spec.image, settings):
         errors.append(FieldError("image", f"{spec.image} is not among the images of ALLOWED_IMAGES"))
     if errors or (errors := list(_outside(template, settings))):
@@ -115,18 +116,32 @@ def _over(errors: list[FieldError]) -> InvalidSpec:
                        remedy="ask for less, or the operator for a higher ceiling")
 
 
-def _limits(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Limits:
+def effective(limits: Limits, resources: Resources, settings: WebSettings) -> dict[str, float | int | None]:
+    """What an instance of a template is held to where its submission states nothing else."""
+    return {"run_seconds": _completed(limits, settings).run_seconds,
+            "memory_mb": _resources(resources, settings).memory_mb}
+
+
+def limits_of(spec: SimulationSpec, template: TemplateSpec, settings: WebSettings) -> Limits:
+    """The submission's, or else the template's, or else the operator's."""
+    return _completed(_stated(spec, template), settings)
+
+
+def _stated(spec: SimulationSpec, template: TemplateSpec) -> Limits:
     overrides = {name: value for name, value in spec.limits.model_dump().items() if value is not None}
-    limits = template.limits.model_copy(update=overrides)
+    return template.limits.model_copy(update=overrides)
+
+
+def _completed(limits: Limits, settings: WebSettings) -> Limits:
     if limits.run_seconds is None:
         return limits.model_copy(update={"run_seconds": settings.execution_timeout_seconds})
     return limits
 
 
-def _resources(template: TemplateSpec, settings: WebSettings) -> Resources:
-    if template.resources.memory_mb is None:
-        return template.resources.model_copy(update={"memory_mb": settings.execution_memory_limit_mb})
-    return template.resources
+def _resources(stated: Resources, settings: WebSettings) -> Resources:
+    if stated.memory_mb is None:
+        return stated.model_copy(update={"memory_mb": settings.execution_memory_limit_mb})
+    return stated
 
 
 def _too_much(limits: Limits, resources: Resources, settings: WebSettings) -> Iterator[FieldError]:

@@ -94,5 +94,5 @@ class Statuses:
 
 
 def _status(document: dict[str, Any], owner: UUID | None, private: bool) -> Status:
-    text = json.dumps(document)
+    text = json.dumps(document) + "\n"
     return Status(text, hashlib.sha256(text.encode()).hexdigest()[:32], owner, private)

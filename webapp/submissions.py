@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
-from shared.domain.errors import FieldError, InvalidSpec, QuotaExceeded, Refused
+from shared.domain.errors import FieldError, InvalidSpec, Refused
 from shared.domain.moves import Submission
 from shared.domain.specs import SimulationSpec, TemplateSpec
 from shared.domain.states import BundleState, State, phase
 from shared.persistence import quotas
 from shared.settings import WebSettings
 from webapp import offload
-from webapp.idempotency import Answer, Key
+from webapp.idempotency import Answer, Key, replayed
+from webapp.parameters.doubts import doubts
 from webapp.parameters.schema import compiled
 from webapp.parameters.sweeps import SEEDS, Sets, TooMuch, check_sets, expand
 from webapp.parts import Parts
-from webapp.programs import check_ceilings, check_runnable, images_of, make_program, pin
+from webapp.programs import check_ceilings, check_runnable, images_of, limits_of, make_program, pin
 from webapp.queries import bundles
 from webapp.queries.simulations import PRIORITIES
 from webapp.templates import Template
@@ -59,7 +60,7 @@ def submit(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None,
     submission = _submission(made, parts.settings)
     body = _answer(submission, parts.settings.api_str)
     known = parts.connections.lifecycle.submit(submission, key.answering(202, body) if key else None)
-    return known or (202, body)
+    return replayed(known) or (202, body)
 
 
 def try_out(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None) -> dict[str, Any]:
@@ -71,9 +72,27 @@ def try_out(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None
         "dry_run": True, "accepted": not made.refusals, "total": made.total, "seed": made.spec.seed,
         "points": [{"index": index, "parameters": parameters, "seed": seed}
                    for index, (parameters, seed) in enumerate(shown)],
-        "refused": [{"field": error.field, "message": error.message} for refusal in made.refusals
+        "limits": _limits(parts, made),
+        "refused": [_told(error) | {"code": refusal.code, "remedy": refusal.remedy} for refusal in made.refusals
                     for error in refusal.errors or (FieldError("body", refusal.detail),)],
+        "warnings": [_told(each) for each in _doubts(made)],
     }
+
+
+def _told(error: FieldError) -> dict[str, str]:
+    return {"field": error.field, "message": error.message}
+
+
+def _limits(parts: Parts, made: Draft) -> dict[str, Any] | None:
+    if made.template is UNKNOWN:
+        return None
+    return limits_of(made.spec, made.template.spec, parts.settings).model_dump(mode="json")
+
+
+def _doubts(made: Draft) -> list[FieldError]:
+    if made.template is UNKNOWN:
+        return []
+    return list(doubts(made.spec, compiled(made.template.spec.parameters), made.total))
 
 
 def draft(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None,
@@ -156,7 +175,7 @@ def _check_quota(parts: Parts, made: Draft) -> None:
     with parts.connections.database.single() as tx:
         faults = quotas.faults(tx, made.owner, parts.connections.limits, more_queued=made.total or 0)
     if faults:
-        raise QuotaExceeded("beyond the limits of its owner", errors=faults)
+        raise quotas.exceeded(faults)
 
 
 def _directly(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -198,7 +217,9 @@ def _answer(submission: Submission, api: str) -> dict[str, Any]:
     return {
         "id": str(submission.id), "name": submission.name, "state": State.QUEUED, "phase": phase(State.QUEUED),
         "template": {"name": submission.template, "version": submission.template_version},
-        "seed": submission.seed, "total": len(submission.sets), "links": links(api, submission.id),
+        "seed": submission.seed, "total": len(submission.sets),
+        "limits": submission.program.limits.model_dump(mode="json"),
+        "links": links(api, submission.id),
     }
 
 

@@ -11,7 +11,7 @@ from shared.domain.specs import TemplateSpec
 from shared.persistence.database import Database
 from shared.persistence.queries import claim_answer
 from webapp import writes
-from webapp.idempotency import Answer, Key
+from webapp.idempotency import Answer, Key, replayed
 from webapp.images.resolver import Digests, Resolver
 from webapp.parameters.schema import check_schema
 from webapp.programs import images_of
@@ -43,7 +43,9 @@ class Templates:
         with self._database.single() as tx:
             newest = queries.newest_number(tx, name)
         if newest is None:
-            raise self._unknown(reference)
+            raise InvalidSpec(f"there is no template {name}", code="unknown_template",
+                              errors=[FieldError("template", f"there is no {name}")],
+                              remedy="GET /templates lists them")
         if newest.archived_at is not None:
             raise InvalidSpec(f"template {name} is archived", code="template_archived",
                               errors=[FieldError("template", f"{name} is archived")],
@@ -51,7 +53,10 @@ class Templates:
         version = int(number) if number else newest.number
         found = self._cache.get((name, version)) or self._read(name, version)
         if found is None:
-            raise self._unknown(reference)
+            raise InvalidSpec(f"there is no template {reference}", code="unknown_template",
+                              errors=[FieldError("template", f"there is no {reference}; the newest is "
+                                                             f"{name}@{newest.number}")],
+                              remedy=f"GET /templates/{name} shows the newest")
         return found
 
     def create(self, spec: TemplateSpec, digests: Digests, owner: UUID, key: Key | None) -> Answer:
@@ -65,10 +70,11 @@ class Templates:
             body = {"version": 1, "owner": str(owner), "created_at": rfc3339(at), "archived_at": None,
                     **queries.with_digests(stored, digests)}
             if key and (answer := claim_answer(tx, key.answering(201, body))):
-                return answer
+                return replayed(answer)
             if not writes.add_template(tx, owner, stored, digests, at):
                 raise Conflict(f"there is a template called {spec.name} already", code="name_taken",
-                               errors=[FieldError("name", "is taken")], remedy="choose another name")
+                               errors=[FieldError("name", "is taken")],
+                               remedy=f"PUT /templates/{spec.name} for its next version, or choose another name")
         return 201, body
 
     def change(self, spec: TemplateSpec, digests: Digests) -> dict[str, Any]:
@@ -95,11 +101,6 @@ class Templates:
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
         return found
-
-    def _unknown(self, reference: str) -> InvalidSpec:
-        return InvalidSpec(f"there is no template {reference}", code="unknown_template",
-                           errors=[FieldError("template", f"there is no {reference}")],
-                           remedy="GET /templates lists them")
 
 
 def install(database: Database, spec: TemplateSpec, images: Resolver) -> str:

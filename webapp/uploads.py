@@ -20,7 +20,7 @@ from shared.persistence.queries import Idempotency, claim_answer
 from shared.storage import keys
 from shared.storage.store import URL_LIFE, Store, part_size_of, parts_of
 from webapp.api.schemas.bundles import Announcement
-from webapp.idempotency import Answer, Key
+from webapp.idempotency import Answer, Key, replayed
 from webapp.parts import Parts
 from webapp.queries import bundles as queries
 
@@ -63,7 +63,7 @@ def begin(parts: Parts, body: Announcement, owner: UUID, viewer: UUID | None, ke
 def _write(parts: Parts, about: dict[str, Any], files: list[Announced], key: Idempotency | None) -> Answer | None:
     with parts.connections.database.transaction() as tx:
         if key and (answer := claim_answer(tx, key)):
-            return answer
+            return replayed(answer)
         quotas.check(tx, about["owner"], parts.connections.limits, more_bytes=sum(file.size for file in files))
         announce(tx, about, files)
     return None

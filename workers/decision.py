@@ -13,6 +13,8 @@ from workers.runtimes.base import Observation, Seen
 
 # Seconds after which what keeps a program from starting is held to be final; the rest may pass, up to the start limit.
 PATIENCE = {Reason.IMAGE_PULL: 120.0, Reason.RUNTIME_ERROR: 120.0}
+NOT_STATED = (", the operator's EXECUTION_TIMEOUT_SECONDS; state limits.run_seconds in the template or the submission")
+CODES = {126: ": the command is no program that can be run", 127: ": the command was not found; the log has its name"}
 SIGNAL_BASE = 128  # a shell reports a program killed by signal n as 128 + n
 
 
@@ -97,7 +99,8 @@ def _hold_to_limits(job: Job, seen: Observation) -> Decision:
     if enough and (limits.run_seconds is None or (stop.after_seconds or 0) <= limits.run_seconds):
         return job.move(State.STOPPING, SUCCESS)
     if job.lasts(limits.run_seconds, ran):
-        return job.move(State.STOPPING, Reason.RUN_TIMEOUT, f"it ran longer than {limits.run_seconds:g} s")
+        return job.move(State.STOPPING, Reason.RUN_TIMEOUT, f"it ran longer than {limits.run_seconds:g} s"
+                        + ("" if job.program.run_seconds_stated else NOT_STATED))
     idle = seen.progress_age is None or seen.progress_age >= (limits.stall_seconds or 0)
     if idle and job.lasts(limits.stall_seconds, max(ran, job.progress_at or ran)):
         return job.move(State.STOPPING, Reason.STALLED, f"no progress for {limits.stall_seconds:g} s")
@@ -153,7 +156,7 @@ def judge(seen: Observation) -> tuple[str, str | None]:
         return SUCCESS, None
     if code > SIGNAL_BASE:
         return Reason.CRASHED, f"it was ended by signal {code - SIGNAL_BASE}"
-    return Reason.CRASHED, f"it exited with code {code}"
+    return Reason.CRASHED, f"it exited with code {code}{CODES.get(code, '')}"
 
 
 class Disposal(StrEnum):

@@ -57,9 +57,14 @@ class Conflict(Refused):
 
 
 class QuotaExceeded(Refused):
-    """Beyond what this deployment allows."""
+    """Beyond what this deployment allows; `passes` says whether it may be allowed later as it is."""
 
     code = "quota"
+
+    def __init__(self, detail: str, *, code: str | None = None, remedy: str | None = None,
+                 errors: Sequence[FieldError] = (), passes: bool = True) -> None:
+        super().__init__(detail, code=code, remedy=remedy, errors=errors)
+        self.passes = passes
 
 
 class IllegalTransition(Conflict):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
+from shared.domain.errors import FieldError
 from shared.domain.states import Reason
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
@@ -25,6 +26,14 @@ Environment = Annotated[dict[Variable, Argument], Field(max_length=100)]
 RESERVED_VARIABLES = ("SIMYARD_", "ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
 RETRIABLE = (Reason.EVICTED, Reason.NODE_LOST, Reason.VANISHED, Reason.PREEMPTED, Reason.RUNTIME_ERROR,
              Reason.UPLOAD_FAILED)
+
+
+class Misfit(ValueError):
+    """Fields that do not go together; `errors` names those to change, seen from the model that finds it."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__("; ".join(f"{each.field} {each.message}" for each in errors))
+        self.errors = errors
 
 
 def keep_one_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -217,9 +226,11 @@ class TemplateSpec(Spec):
     @model_validator(mode="after")
     def _runs_something(self) -> Self:
         if self.image is None and self.command is None:
-            raise ValueError("a template needs an image or a command")
-        if self.image is not None and (self.limits.run_seconds is None or self.resources.memory_mb is None):
-            raise ValueError("a template with an image states limits.run_seconds and resources.memory_mb")
+            raise Misfit(FieldError("command", "is required where there is no image"))
+        limits = {"limits.run_seconds": self.limits.run_seconds, "resources.memory_mb": self.resources.memory_mb}
+        if self.image is not None and None in limits.values():
+            raise Misfit(*(FieldError(field, "is required where there is an image")
+                           for field, stated in limits.items() if stated is None))
         return self
 
 
@@ -289,12 +300,13 @@ class SimulationSpec(Spec):
     @model_validator(mode="after")
     def _states_points_for_a_list(self) -> Self:
         if (self.method == "list") != (self.points is not None):
-            raise ValueError("points go with method list, and method list needs points")
+            raise Misfit(FieldError("points", "goes with method list, which needs it"))
         return self
 
 
 class Program(Spec):
     """What each attempt of a simulation runs: the template with the submission's overrides and every limit stated.
+    `run_seconds_stated`: whether one of the two says how long it may run, or it is EXECUTION_TIMEOUT_SECONDS that does.
     `inputs`: the bundles that it is brought before it starts. A process has a command; a container has an image, and
     without a command does what that says."""
 
@@ -305,6 +317,7 @@ class Program(Spec):
     env: dict[str, str] = {}
     resources: Resources = Resources()
     limits: Limits = Limits()
+    run_seconds_stated: bool = True
     stop: Stop = Stop()
     record: Record = Record()
     retry: Retry = Retry()

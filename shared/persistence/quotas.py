@@ -1,6 +1,7 @@
 """What one user may use of a deployment: instances at once, instances waiting, bytes stored. Called by lifecycle in the
 transaction that would use more, by admission for what runs, and by web to say how much is in use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,6 +22,15 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What there would be too much of; `passes` whether it may fit later."""
+
+    field: str
+    message: str
+    passes: bool = True
 
 
 def limits_of(tx: Connection, user: UUID, defaults: Limits) -> Limits:
@@ -48,20 +58,26 @@ def stored_bytes(tx: Connection, user: UUID) -> int:
 
 
 def faults(tx: Connection, user: UUID, defaults: Limits, *, more_queued: int = 0,
-           more_bytes: int = 0) -> list[FieldError]:
+           more_bytes: int = 0) -> list[Fault]:
     """What the user would have too much of, with the number in use and the limit."""
     limits = limits_of(tx, user, defaults)
     found = []
     if more_queued and limits.queued is not None:
         used = queued(tx, user)
-        if used + more_queued > limits.queued:
-            found.append(FieldError("quota.queued", f"{used} of {limits.queued} instances wait already, "
-                                                    f"and these would be {more_queued} more"))
+        if more_queued > limits.queued:
+            found.append(Fault("quota.queued", f"{more_queued} instances are more than the {limits.queued} that may "
+                                               "wait at once", passes=False))
+        elif used + more_queued > limits.queued:
+            found.append(Fault("quota.queued", f"{used} of {limits.queued} instances wait already, "
+                                               f"and these would be {more_queued} more"))
     if limits.stored_bytes is not None:
         used = stored_bytes(tx, user)
-        if used + max(1, more_bytes) > limits.stored_bytes:  # who submits will store something
-            found.append(FieldError("quota.stored_bytes", f"{used} of {limits.stored_bytes} bytes are stored already"
-                                    + (f", and these would be {more_bytes} more" if more_bytes else "")))
+        if more_bytes > limits.stored_bytes:
+            found.append(Fault("quota.stored_bytes", f"{more_bytes} bytes are more than the {limits.stored_bytes} that "
+                                                     "may be stored", passes=False))
+        elif used + max(1, more_bytes) > limits.stored_bytes:  # who submits will store something
+            found.append(Fault("quota.stored_bytes", f"{used} of {limits.stored_bytes} bytes are stored already"
+                               + (f", and these would be {more_bytes} more" if more_bytes else "")))
     return found
 
 
@@ -72,5 +88,13 @@ def check(tx: Connection, user: UUID, defaults: Limits, *, more_queued: int = 0,
         return
     tx.execute(select(users.c.id).where(users.c.id == user).with_for_update(key_share=True))
     if found := faults(tx, user, defaults, more_queued=more_queued, more_bytes=more_bytes):
-        raise QuotaExceeded("; ".join(each.message for each in found), errors=found,
-                            remedy="wait until some have started, delete what is not needed, or ask an admin for more")
+        raise exceeded(found)
+
+
+def exceeded(found: Sequence[Fault]) -> QuotaExceeded:
+    """The refusal for these faults."""
+    passes = all(each.passes for each in found)
+    return QuotaExceeded("; ".join(each.message for each in found), passes=passes,
+                         errors=[FieldError(each.field, each.message) for each in found],
+                         remedy="wait until some have started, delete what is not needed, or ask an admin for more"
+                         if passes else "split it, or ask an admin for a higher limit: it will never fit as it is")

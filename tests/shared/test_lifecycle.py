@@ -538,8 +538,9 @@ def test_numbers_are_dense_and_in_order_whoever_writes(world: World) -> None:
     assert numbers == list(range(1, last + 1))
 
 
-def test_what_a_crash_left_unnumbered_is_healed_by_the_next(world: World) -> None:
+def test_what_a_crash_left_unnumbered_is_healed_by_the_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     crashing = Lifecycle(world.database, world.told, dict.fromkeys(Kind, 4), after=lambda work: None)  # type: ignore[arg-type]
+    monkeypatch.setattr(crashing, "settle", lambda: None)
     first = world.simulation(world.submit(2))
     crashing.cancel_simulation(first.id, actor="test")
     assert world.simulation(first.id).state == "QUEUED"

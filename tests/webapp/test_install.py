@@ -112,7 +112,8 @@ def test_a_failure_is_one_line_that_names_the_setting(
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    ("{", "not JSON"), ('{"name": "x"}', "an image or a command"), ('{"name": "X Y", "command": ["x"]}', "name"),
+    ("{", "not JSON"), ('{"name": "x"}', "command: is required where there is no image"),
+    ('{"name": "X Y", "command": ["x"]}', "name"),
     ('{"name": "x", "command": ["x"], "parameters": {"type": "flaot"}}', "parameters.type"),
 ])
 def test_a_template_file_that_is_none_is_named(web: Web, template_file: Path, content: str, said: str) -> None:

@@ -93,3 +93,9 @@ def test_what_a_cluster_gives_is_given_only_where_the_operator_allows_it(
     assert (caught.value.code, caught.value.errors[0].field) == ("over_the_ceiling", field)
     made = program(IMAGE | asked, make_settings(**CLUSTER, **setting)).model_dump(mode="json")
     assert {name: made[name] for name in asked} == asked
+
+
+def test_a_program_knows_whether_its_limit_is_the_operators() -> None:
+    assert program({}).run_seconds_stated is False
+    assert program({"limits": {"run_seconds": 30}}).run_seconds_stated is True
+    assert program({}, limits={"run_seconds": 30}).run_seconds_stated is True

@@ -119,6 +119,8 @@ def test_an_attempt_that_never_ran_is_not_counted() -> None:
 
 def test_the_message_names_code_and_signal() -> None:
     assert judge(end(3)) == ("crashed", "it exited with code 3")
+    assert judge(end(126)) == ("crashed", "it exited with code 126: the command is no program that can be run")
+    assert judge(end(127)) == ("crashed", "it exited with code 127: the command was not found; the log has its name")
     assert judge(end(139)) == ("crashed", "it was ended by signal 11")
 
 
@@ -135,3 +137,13 @@ def test_the_message_names_code_and_signal() -> None:
 ])
 def test_disposal(state: State | None, is_current: bool, kept: bool, seen: Seen, expected: Disposal) -> None:
     assert dispose(state, is_current=is_current, kept=kept, seen=Observation(seen)) == expected
+
+
+def test_who_ran_out_of_time_is_told_whose_limit_it_was() -> None:
+    for stated, said in ((True, "it ran longer than 20 s"),
+                         (False, "it ran longer than 20 s, the operator's EXECUTION_TIMEOUT_SECONDS; state "
+                                 "limits.run_seconds in the template or the submission")):
+        program = PROGRAM.model_copy(update={"run_seconds_stated": stated})
+        move = decide(job(State.RUNNING, age=21, program=program, progress_at=NOW), SEEN[Seen.RUNNING])
+        assert isinstance(move, Move)
+        assert move.message == said

@@ -51,6 +51,9 @@ def refresh(body: Refresh) -> Response:
     account = parts().accounts.read(parts().tokens.holder(token))  # first, for when that fails nothing is spent
     if account is None:
         raise Unauthenticated("the user of this token does not exist any more, or is disabled")
+    audit.holder(account)
+    if body.refresh_token is None:
+        credentials.check_csrf(parts().tokens.family_of(token))
     spent = parts().tokens.rotate(token)
     if account.session_version != spent.version:
         raise login_ended()
@@ -79,13 +82,14 @@ def logout_everywhere() -> Response:
 @api.get("/auth/me", responses={200: Me})
 @needs("viewer")
 def me() -> Response:
-    """Who is asking, and what of his limits is used."""
+    """Who is asking, by which API token if by one, and what of his limits is used."""
     account = parts().accounts.find(caller().id)
     if account is None:
         raise Unauthenticated("the user of this token does not exist any more, or is disabled")
     with parts().connections.database.single() as tx:
         usage = users.usage(tx, account.id, parts().connections.limits)
-    return answer(account.resource() | {"quota": usage})
+        token = users.shown_token(tx, caller().shown.token)
+    return answer(account.resource() | {"role": caller().role, "quota": usage, "token": token})
 
 
 @api.get("/auth/verify", responses={200: Verified})

@@ -1,6 +1,7 @@
 """/bundles: what was recorded."""
 
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from flask import Response
@@ -24,6 +25,7 @@ from webapp.auth.permissions import caller, needs
 from webapp.idempotency import key_of_request
 from webapp.parts import parts
 from webapp.queries import bundles as queries
+from webapp.queries.bundles import ANNOUNCED
 
 api = Resource("bundles", "Verified recordings")
 
@@ -34,7 +36,7 @@ def list_bundles(query: BundleQuery) -> Response:
     """Bundles, newest first."""
     with parts().connections.database.single() as tx:
         items, following = queries.page(tx, caller().viewer, query.filter(), query.page())
-    return answer({"items": items, "next": following})
+    return answer({"items": [_shown(item) for item in items], "next": following})
 
 
 @api.get("/bundles/<uuid:id>", responses={200: Bundle, 404: PROBLEM})
@@ -108,7 +110,14 @@ def _find(bundle: UUID) -> dict[str, Any]:
         found = queries.find(tx, bundle, caller().viewer)
     if found is None:
         raise no_bundle(bundle)
-    return found
+    return _shown(found)
+
+
+def _shown(bundle: dict[str, Any]) -> dict[str, Any]:
+    """With the address of each file that is there."""
+    here = f"{parts().settings.api_str}/bundles/{bundle['id']}/files"
+    return bundle | {"files": [file | {"url": None if file["role"] == ANNOUNCED else f"{here}/{quote(file['name'])}"}
+                               for file in bundle["files"]]}
 
 
 def _own(bundle: UUID) -> Any:

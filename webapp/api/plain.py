@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable
 
-from flask import Blueprint, Response, json
+from flask import Blueprint, Response
 
 from shared.domain.errors import Unavailable
+from webapp.api.resource import answer
 from webapp.metrics import CONTENT_TYPE
 from webapp.parts import parts
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 @plain.get("/")
 def greeting() -> Response:
     """Who answers here."""
-    return _answer({"message": "Robot Simulator Backend API"})
+    return answer({"message": "Robot Simulator Backend API"})
 
 
 @plain.get("/health/live")
@@ -24,7 +25,7 @@ def greeting() -> Response:
 @plain.get("/up")
 def live() -> Response:
     """This process answers; nothing else is looked at."""
-    return _answer({"status": "healthy"})
+    return answer({"status": "healthy"})
 
 
 @plain.get("/health/ready")
@@ -58,9 +59,5 @@ def _health(part: str, ping: Callable[[], None]) -> Response:
         ping()
     except Unavailable as error:
         log.warning("%s is unhealthy: %s", part, error)
-        return _answer({"status": "unhealthy", part: "disconnected"}, 503)
-    return _answer({"status": "healthy", part: "connected"})
-
-
-def _answer(body: dict[str, str], status: int = 200) -> Response:
-    return Response(json.dumps(body), status, mimetype="application/json", headers={"Cache-Control": "no-store"})
+        return answer({"status": "unhealthy", part: "disconnected"}, 503)
+    return answer({"status": "healthy", part: "connected"})

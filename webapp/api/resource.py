@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import UnsupportedMediaType
 
 from shared.domain.errors import FieldError, InvalidSpec, NotFound
-from webapp import strict_json
+from webapp import strict_json, wording
 from webapp.auth.permissions import admit
 from webapp.problems import BadRequest
 
@@ -24,15 +24,6 @@ PROBLEM: dict[str, Any] = {
 TOO_LONG: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 
-# How pydantic calls the alternatives of a field that takes either; no fields of ours.
-ALTERNATIVES = frozenset({"constrained-str", "constrained-int", "str", "int"})
-MESSAGES = {
-    "extra_forbidden": "there is no such field",
-    "missing": "is required",
-    "string_pattern_mismatch": "does not match {pattern}",
-    "uuid_parsing": "is no UUID",
-    "model_type": "must be a JSON object",
-}
 
 
 class Resource(APIBlueprint):
@@ -40,10 +31,14 @@ class Resource(APIBlueprint):
 
     def __init__(self, name: str, description: str, *, tag: str | None = None, scope: str | None = None,
                  public: bool = False) -> None:
-        problems: dict[Any, Any] = dict.fromkeys((400, 401, 403, 413, 415, 422, 503), PROBLEM) | {414: TOO_LONG}
+        problems: dict[Any, Any] = _own(dict.fromkeys((400, 401, 403, 413, 415, 422, 503), PROBLEM) | {414: TOO_LONG})
         super().__init__(name, __name__, abp_tags=[Tag(name=tag or name, description=description)],
                          abp_security=[] if public else SECURITY, abp_responses=problems)
         self.scope = scope or tag or name  # what the scopes of API tokens call it
+
+    def _collect_openapi_info(self, rule: str, func: Callable[..., Any], *, responses: Any = None,
+                              **options: Any) -> Any:
+        return super()._collect_openapi_info(rule, func, responses=_own(responses or {}), **options)
 
     @staticmethod
     def create_view_func(func: Callable[..., Any], header: Any, cookie: Any, path: Any, query: Any,  # type: ignore[override]  # noqa: PLR0917
@@ -69,9 +64,14 @@ class Resource(APIBlueprint):
         return view
 
 
+def _own(responses: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The same, each with a dict of its own: flask-openapi3 writes the name of the status into it."""
+    return {status: dict(each) if isinstance(each, dict) else each for status, each in responses.items()}
+
+
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON response."""
-    return Response(json.dumps(body), status, headers, mimetype="application/json")
+    """A JSON response, ended with its line."""
+    return Response(json.dumps(body) + "\n", status, headers, mimetype="application/json")
 
 
 def read_path(model: type[M], values: Mapping[str, Any]) -> M:
@@ -124,21 +124,11 @@ def validate(model: type[M], value: Any) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise invalid([FieldError(".".join(str(part) for part in each["loc"] if part not in ALTERNATIVES) or "body",
-                                  _message(each))
-                       for each in error.errors(include_url=False, include_input=False)]) from error
+        raise invalid(wording.faults(model, error)) from error
 
 
 def invalid(errors: list[FieldError]) -> InvalidSpec:
     """The refusal of a request for these fields."""
     fields = ", ".join(dict.fromkeys(error.field for error in errors))
-    return InvalidSpec(f"not valid: {fields}"[:1000], code="invalid", errors=errors[:100])
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    context = error.get("ctx") or {}
-    if error["type"] == "value_error":
-        return str(context.get("error", error["msg"]))
-    if error["type"] in MESSAGES:
-        return MESSAGES[error["type"]].format(**context)
-    return str(error["msg"]).replace("Input should be", "must be").replace("Input", "it")
+    return InvalidSpec(f"not valid: {fields}"[:1000], code="invalid", errors=errors[:100],
+                       remedy="mend what `errors` names; GET /docs has every field of every request")

@@ -1,9 +1,11 @@
 """/templates: the recipes of simulators."""
 
+from typing import Any
+
 from flask import Response
 
 from shared.domain.errors import FieldError, NotFound
-from shared.domain.specs import TemplateSpec
+from shared.domain.specs import Limits, Resources, TemplateSpec
 from webapp import templates
 from webapp.api.resource import PROBLEM, Resource, answer, invalid
 from webapp.api.schemas.templates import (
@@ -17,7 +19,7 @@ from webapp.api.schemas.templates import (
 from webapp.auth.permissions import caller, needs
 from webapp.idempotency import key_of_request
 from webapp.parts import parts
-from webapp.programs import check_template, images_of
+from webapp.programs import check_template, effective, images_of
 from webapp.queries import templates as queries
 
 api = Resource("templates", "Recipes of simulators, named, versioned and unchanging")
@@ -29,7 +31,7 @@ def list_templates(query: TemplateQuery) -> Response:
     """The templates, each in its newest version, newest template first; archived ones only when asked for."""
     with parts().connections.database.single() as tx:
         items, following = queries.page(tx, query.filter(), query.page())
-    return answer({"items": items, "next": following})
+    return answer({"items": [_shown(item) for item in items], "next": following})
 
 
 @api.post("/templates", responses={201: Template, 409: PROBLEM})
@@ -40,14 +42,14 @@ def create_template(body: TemplateSpec) -> Response:
     check_template(body, parts().settings)
     status, made = (key and key.known(parts().connections.database)) or parts().templates.create(
         body, parts().images.resolve(images_of(body)), caller().id, key)
-    return answer(made, status, {"Location": f"{parts().settings.api_str}/templates/{body.name}"})
+    return answer(_shown(made), status, {"Location": f"{parts().settings.api_str}/templates/{body.name}"})
 
 
 @api.get("/templates/<name>", responses={200: Template, 404: PROBLEM})
 @needs("viewer")
 def show_template(path: TemplateName) -> Response:
     """A template in its newest version."""
-    return answer(templates.show(parts().connections.database, path.name))
+    return answer(_shown(templates.show(parts().connections.database, path.name)))
 
 
 @api.put("/templates/<name>", responses={200: Template, 404: PROBLEM})
@@ -60,7 +62,7 @@ def change_template(path: TemplateName, body: TemplateSpec) -> Response:
         raise invalid([FieldError("name", f"must be {path.name}: a template keeps its name")])
     _must_own(path.name)
     check_template(body, parts().settings)
-    return answer(parts().templates.change(body, parts().images.resolve(images_of(body))))
+    return answer(_shown(parts().templates.change(body, parts().images.resolve(images_of(body)))))
 
 
 @api.delete("/templates/<name>", responses={204: None, 404: PROBLEM})
@@ -70,6 +72,11 @@ def archive_template(path: TemplateName) -> Response:
     _must_own(path.name)
     parts().templates.archive(path.name)
     return Response(status=204)
+
+
+def _shown(resource: dict[str, Any]) -> dict[str, Any]:
+    limits, resources = Limits.model_validate(resource["limits"]), Resources.model_validate(resource["resources"])
+    return resource | {"effective": effective(limits, resources, parts().settings)}
 
 
 def _must_own(name: str) -> None:
@@ -86,4 +93,4 @@ def show_template_version(path: TemplateVersion) -> Response:
     """One version of a template."""
     if not 1 <= path.number <= MAX_VERSION:
         raise NotFound(f"there is no template {path.name}@{path.number}")
-    return answer(templates.show(parts().connections.database, path.name, path.number))
+    return answer(_shown(templates.show(parts().connections.database, path.name, path.number)))

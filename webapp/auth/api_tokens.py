@@ -89,6 +89,12 @@ def digest_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def smallest(resource: str, role: str) -> str:
+    """The scope that opens a view of the resource that needs this role, and least besides."""
+    access = _ACCESS.get(role)
+    return f"{resource}:{access[0]}" if access else "admin"
+
+
 def allows(scopes: Iterable[str], resource: str, role: str) -> bool:
     """Whether these scopes open a view of the resource that needs this role: `admin` opens all, `read` and `write` what
     viewers and operators may, `<resource>:read` and `<resource>:write` the same of one resource alone."""

@@ -9,7 +9,7 @@ from flask import g
 
 from shared.domain.errors import Forbidden, Unavailable
 from webapp.auth import credentials
-from webapp.auth.api_tokens import allows
+from webapp.auth.api_tokens import allows, smallest
 from webapp.auth.credentials import Shown
 from webapp.auth.tokens import login_ended
 from webapp.parts import Parts, parts
@@ -96,8 +96,9 @@ def _check_token(shown: Shown, role: str, resource: str, *, login: bool) -> None
     if login:
         raise Forbidden("an API token may not do this", code="login_needed", remedy="log in with address and password")
     if resource != "auth" and not allows(shown.scopes, resource, role):
-        raise Forbidden(f"this API token may {', '.join(shown.scopes)}, which does not include this",
-                        code="scope", remedy="make a token with a scope that does")
+        wanted = smallest(resource, role)
+        raise Forbidden(f"this needs the scope {wanted}; this API token has {', '.join(shown.scopes)}", code="scope",
+                        remedy=f"make a token with {wanted} by POST /auth/tokens")
 
 
 def may_stay(parts: Parts, caller: Caller) -> bool:

@@ -18,7 +18,7 @@ import redis
 from flask import Flask
 from flask_jwt_extended import JWTManager, create_access_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
-from jwt import PyJWTError
+from jwt import ExpiredSignatureError, PyJWTError
 
 from shared.domain.errors import Unavailable
 from shared.settings import WebSettings
@@ -194,10 +194,11 @@ def _verify(token: str) -> tuple[float, Identity]:
         if claims["type"] != "access":
             raise ValueError("not an access token")
         return float(claims["exp"]), Identity(UUID(claims["sub"]), str(claims["family"]), int(claims["version"]))
-    except (JWTExtendedException, PyJWTError) as error:
-        raise Unauthenticated(f"the request has no valid access token: {error}", remedy="log in") from error
-    except (KeyError, ValueError, TypeError, AttributeError) as error:  # signed with our key, but not made here
-        raise Unauthenticated("the access token is none of ours", remedy="log in") from error
+    except ExpiredSignatureError as error:
+        raise Unauthenticated("the access token has expired", remedy="POST /auth/refresh, or log in") from error
+    except (JWTExtendedException, PyJWTError, KeyError, ValueError, TypeError, AttributeError) as error:
+        # the last four: signed with our key, but not made here
+        raise Unauthenticated("this is no access token of ours", remedy="log in") from error
 
 
 def login_ended() -> Unauthenticated:

@@ -8,12 +8,16 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator, FancyRegexOptions, ValidationError, ValidationErrorKind
 
 from shared.domain.errors import FieldError, InvalidSpec
+from webapp.offers import meant
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_SCHEMA_BYTES = 65_536
 MAX_ERRORS = 20
 MAX_BAD_SETS = 1_000
 REQUIRED = "is required"
+# Where none of these is said, a parameter that is not among `properties` is taken without a word.
+SPEAKING_OF_OTHERS = frozenset({"additionalProperties", "unevaluatedProperties", "patternProperties", "propertyNames",
+                                "allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef"})
 
 # A pattern may look around, but one that backtracks without end is given up.
 _PATTERNS = FancyRegexOptions(backtrack_limit=10_000, size_limit=1_000_000)
@@ -25,6 +29,9 @@ class ParameterSchema:
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._validator = Draft202012Validator(dict(schema), offline=True, pattern_options=_PATTERNS)
         properties = schema.get("properties", {})
+        self.named = tuple(properties)
+        self.is_empty = not schema
+        self.speaks_of_others = not SPEAKING_OF_OTHERS.isdisjoint(schema)
         self.defaults = {name: each["default"] for name, each in properties.items()
                          if isinstance(each, dict) and "default" in each}
 
@@ -36,7 +43,7 @@ class ParameterSchema:
     def faults(self, parameters: dict[str, Any]) -> Iterator[FieldError]:
         """What is wrong with a set, by `parameters.<name>`."""
         for error in self._validator.iter_errors(parameters):
-            yield from _faults(error)
+            yield from _faults(error, self.named)
 
     def check(self, sets: Iterable[dict[str, Any]]) -> None:
         """InvalidSpec naming `parameters.<name>` unless every set fits; different faults are named once each."""
@@ -109,11 +116,24 @@ def _no_schema(message: str, where: str = "") -> InvalidSpec:
                        remedy=f"write a JSON Schema of {DIALECT} with type object")
 
 
-def _faults(error: ValidationError) -> list[FieldError]:
+def _faults(error: ValidationError, known: Iterable[str]) -> list[FieldError]:
     where = "parameters" + "".join(f".{part}" for part in error.instance_path)
     kind = error.kind
     if isinstance(kind, ValidationErrorKind.AdditionalProperties):
-        return [FieldError(f"{where}.{name}", "there is no such parameter") for name in kind.unexpected]
+        names = () if error.instance_path else known
+        return [FieldError(f"{where}.{name}", f"there is no such parameter{meant(name, names)}")
+                for name in kind.unexpected]
     if isinstance(kind, ValidationErrorKind.Required):
         return [FieldError(f"{where}.{kind.property}", REQUIRED)]
-    return [FieldError(where, error.message[:500])]
+    return [FieldError(where, _message(error)[:500])]
+
+
+def _message(error: ValidationError) -> str:
+    """The validator's own words, but where they are about keywords of JSON Schema."""
+    kind, shown = error.kind, json.dumps(error.instance)[:100]
+    if isinstance(kind, ValidationErrorKind.OneOfMultipleValid):
+        return f"{shown} fits more than one of what is allowed, and may fit one alone"
+    if isinstance(kind, ValidationErrorKind.AnyOf | ValidationErrorKind.OneOfNotValid):
+        reasons = "; ".join(_message(each) for branch in kind.context for each in branch[:1])
+        return f"{shown} fits none of what is allowed: {reasons}"
+    return error.message

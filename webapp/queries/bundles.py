@@ -13,6 +13,8 @@ from shared.domain.states import BundleState, Kind
 from shared.persistence.models import bundle_files, bundle_topics, bundle_uploads, bundles, jobs
 from webapp.queries.paging import Page, newest_first, visible
 
+ANNOUNCED = "announced"  # the role of a file that is yet to be uploaded
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -123,7 +125,7 @@ def _resources(tx: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]
         for file in tx.execute(select(bundle_uploads).where(bundle_uploads.c.bundle.in_(wanted))
                                .order_by(bundle_uploads.c.name)):
             files[file.bundle].append({"name": file.name, "size": file.size, "sha256": file.sha256,
-                                       "role": "announced"})
+                                       "role": ANNOUNCED})
         for topic in tx.execute(select(bundle_topics).where(bundle_topics.c.bundle.in_(wanted))
                                 .order_by(bundle_topics.c.name, bundle_topics.c.type)):
             topics[topic.bundle].append(

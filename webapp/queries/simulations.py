@@ -24,7 +24,8 @@ _STATUS_IF_VISIBLE = _STATUS_OF.where(visible(simulations, bindparam("viewer", t
 _STATUSES = (select(*_STATUS, simulations.c.owner, (simulations.c.visibility != "team").label("private"))
              .where(simulations.c.id == any_(bindparam("wanted", type_=ARRAY(simulations.c.id.type))),
                     visible(simulations, None)))
-_ALL_BUT_SPEC = [column for column in simulations.c if column.name not in ("spec", "program", "stale")]
+_ALL_BUT_SPEC = [*(column for column in simulations.c if column.name not in ("spec", "program", "stale")),
+                 simulations.c.program["limits"].label("limits")]
 _IMAGE = simulations.c.program["image"].astext.label("image")
 # A page of submissions with a thousand points each would be hundreds of megabytes.
 _LISTED_SPEC = case((func.pg_column_size(simulations.c.spec) <= LISTED_SPEC_BYTES, simulations.c.spec),
@@ -126,6 +127,7 @@ def _resource(row: Row[Any]) -> dict[str, Any]:
         "seed": row.seed,
         "priority": _PRIORITY_NAMES.get(row.priority, "normal"),
         "max_parallel": row.max_parallel,
+        "limits": row.limits,
         "keep": row.keep,
         "keep_days": row.keep_days,
         "stop_requested": row.stop_requested,

@@ -57,6 +57,13 @@ def has_token(tx: Connection, token: UUID | None) -> bool:
         func.coalesce(api_tokens.c.expires_at > func.clock_timestamp(), True))).first() is not None
 
 
+def shown_token(tx: Connection, token: UUID | None) -> dict[str, Any] | None:
+    """What the API token is called and may, and until when; None when it has just been deleted."""
+    row = tx.execute(select(api_tokens).where(api_tokens.c.id == token)).first()
+    shown = ("id", "name", "scopes", "expires_at")
+    return None if row is None else {name: value for name, value in token_resource(row).items() if name in shown}
+
+
 def tokens_page(tx: Connection, owner: UUID, page: Page) -> tuple[list[dict[str, Any]], str | None]:
     """One page of a user's API tokens, newest first; of each all but the token itself."""
     rows, following = newest_first(tx, select(api_tokens).where(api_tokens.c.owner == owner), api_tokens, page)

@@ -105,5 +105,23 @@ def test_a_changed_role_counts_not_the_tokens(web: Web, admin: User) -> None:
 
 def test_me_shows_no_secret(viewer: User) -> None:
     me = viewer.get("/auth/me")
-    assert set(me) == {"id", "email", "role", "created_at", "quota"}
+    assert set(me) == {"id", "email", "role", "created_at", "quota", "token"}
+    assert me["token"] is None
     assert UUID(me["id"]) == viewer.id
+
+
+def test_json_ends_with_its_line(web: Web, viewer: User, operator: User) -> None:
+    simulation = operator.submit()
+    for path in ("/auth/me", "/simulations", f"/simulations/{simulation}", f"/simulations/{simulation}/status",
+                 f"/simulations/{simulation}/results", "/templates/none"):
+        assert viewer.open("GET", path).get_data().endswith(b"}\n"), path
+    for path in ("/", "/health/live", "/health/db"):
+        assert web.app.test_client().get(path).get_data().endswith(b"}\n"), path
+
+
+def test_what_is_no_access_token_is_told_in_our_words(web: Web) -> None:
+    client = web.app.test_client()
+    for token in ("x", "x.y.z", "a.b", "ü"):
+        told = problem(client.get(f"{API}/auth/me", headers={"Authorization": f"Bearer {token}"}),
+                       401, "unauthenticated")
+        assert told["detail"] == "this is no access token of ours"

@@ -55,6 +55,17 @@ def test_a_file_is_a_redirect_that_anyone_can_follow(web: Web, operator: User) -
         problem(operator.open("GET", f"/bundles/{bundle}/files/{name}"), 404, "not_found")
 
 
+def test_each_file_says_where_it_is_had(web: Web, operator: User) -> None:
+    bundle = add_bundle(web, operator.id)
+    [file] = operator.get(f"/bundles/{bundle}")["files"]
+    assert file["url"] == f"/api/v1/bundles/{bundle}/files/run%20%C3%A4_0.db3"
+    with urlopen(operator.open("GET", file["url"]).headers["Location"], timeout=30) as found:
+        assert found.read() == b"bytes"
+    ticket = operator.post("/bundles", {"name": "b", "files": [{"name": "a.db3", "size": 1, "sha256": "0" * 64}]},
+                           status=201)
+    assert operator.get(f"/bundles/{ticket['id']}")["files"][0]["url"] is None  # it is not there yet
+
+
 def test_the_redirect_leads_to_the_public_endpoint(web: Web, operator: User) -> None:
     bundle = add_bundle(web, operator.id)
     settings = web.parts.settings.model_copy(update={"minio_public_endpoint": "https://s3.example.com"})

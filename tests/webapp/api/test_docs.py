@@ -193,3 +193,11 @@ def test_a_change_of_the_description_is_told_by_where_it_is() -> None:
         "+ paths > /b > post: {}", '~ paths > /b > get > summary: "x" -> "y"']
     assert changes(after, before) == [
         "- paths > /b > post: {}", '~ paths > /b > get > summary: "y" -> "x"']
+
+
+def test_every_refusal_is_described_by_its_own_name(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()
+    seen = {(status, answer["description"]) for item in described["paths"].values() for operation in item.values()
+            for status, answer in operation["responses"].items()}
+    assert ("400", "Bad Request") in seen and ("503", "Service Unavailable") in seen
+    assert len(seen) == len({status for status, _ in seen}) == len({description for _, description in seen})

@@ -76,7 +76,7 @@ def test_every_reason_is_told_at_once(make_web: Callable[[WebSettings], Web], se
     assert all(each["message"] for each in shown["refused"])
     assert [point["parameters"]["speed"] for point in shown["points"]] == [1, 3]
     unknown = tried(user, {"template": "none", "limits": {"run_seconds": 1000}, "repeats": 3})
-    assert (unknown["accepted"], unknown["total"], unknown["points"]) == (False, 3, [])
+    assert (unknown["accepted"], unknown["total"], unknown["points"], unknown["limits"]) == (False, 3, [], None)
     assert [each["field"] for each in unknown["refused"]] == ["template", "limits.run_seconds"]
 
 
@@ -129,3 +129,29 @@ def test_the_examples_of_the_documentation_are_accepted(web: Web, operator: User
         assert (shown["refused"], shown["total"]) == ([], int(total)), example
         speeds.append([point["parameters"]["max_speed"] for point in shown["points"]])
     assert speeds[-1][:6] == speeds[3][:18:3]  # as the page says of its last example
+
+
+def test_each_reason_has_the_code_and_the_remedy_of_the_refusal(operator: User) -> None:
+    body = {"template": operator.template(parameters=SPEED), "parameters": {"sped": 1}, "inputs": [str(uuid4())]}
+    shown = tried(operator, body)
+    assert [each["code"] for each in shown["refused"]] == ["invalid", "invalid_spec"]
+    told = operator.post("/simulations", {key: body[key] for key in ("template", "parameters")}, status=422)
+    assert shown["refused"][1] == told["errors"][0] | {"code": told["code"], "remedy": told["remedy"]}
+
+
+def test_what_is_taken_but_may_not_be_meant_is_warned_of(operator: User) -> None:
+    open_schema = operator.template(parameters={"type": "object", "properties": {"speed": {"type": "number"}}})
+    shown = tried(operator, {"template": open_schema, "parameters": {"sped": 1}})
+    assert (shown["accepted"], shown["warnings"]) == (True, [
+        {"field": "parameters.sped", "message": "the template names no such parameter; did you mean speed?"}])
+    listed = {"template": open_schema, "method": "list", "points": [{"speed": 1}, {"sped": 1}, {"sped": 2}]}
+    assert [each["field"] for each in tried(operator, listed)["warnings"]] == ["points.1.sped"]
+    bare = tried(operator, {"template": operator.template(), "parameters": {"speed": 1, "mass": 2}})
+    assert bare["warnings"] == [{"field": "parameters", "message": "the template names no parameters, so these were "
+                                                                   "held against nothing"}]
+    drawn = {"template": open_schema, "parameters": {"speed": {"uniform": [0, 1]}}}
+    assert tried(operator, drawn)["warnings"] == [
+        {"field": "parameters.speed", "message": "is drawn once, for the one instance there is; method random with "
+                                                 "samples makes many"}]
+    for fields in ({"repeats": 2}, {"method": "random", "samples": 1}, {"parameters": {"speed": 1}}):
+        assert tried(operator, drawn | fields)["warnings"] == []

@@ -1,6 +1,7 @@
 import threading
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import delete, func, select, update
 
 from shared.domain.states import State
@@ -45,6 +46,16 @@ def test_what_is_not_stated_has_its_default(operator: User) -> None:
     assert (seen["priority"], seen["visibility"], seen["labels"], seen["spec"]["keep"]) == ("normal", "team", {}, "all")
     assert seen["spec"]["template"] == f"{template}@1"
     assert seen["spec"]["seed"] == body["seed"]
+
+
+def test_the_limits_that_hold_are_shown_from_the_first_answer_on(web: Web, operator: User) -> None:
+    body = {"template": operator.template(limits={"stall_seconds": 9}), "limits": {"queue_seconds": 60}}
+    limits = {"queue_seconds": 60, "start_seconds": 900, "run_seconds": 30, "stall_seconds": 9, "collect_seconds": 3600}
+    assert operator.post("/simulations?dry_run=true", body, status=200)["limits"] == limits
+    made = operator.post("/simulations", body, status=202)
+    assert made["limits"] == limits
+    assert operator.get(f"/simulations/{made['id']}")["limits"] == limits
+    assert operator.get("/simulations")["items"][0]["limits"] == limits
 
 
 def test_the_spec_sent_again_makes_the_same_instances(operator: User) -> None:
@@ -126,6 +137,7 @@ def test_a_repeated_key_gets_the_same_answer_and_makes_one(web: Web, operator: U
     again = operator.open("POST", "/simulations", json=reordered, headers=key)
     assert (first.status_code, first.get_json()) == (again.status_code, again.get_json())
     assert first.headers["Location"] == again.headers["Location"]
+    assert "Idempotent-Replayed" not in first.headers and again.headers["Idempotent-Replayed"] == "true"
     assert len(operator.get("/simulations")["items"]) == 1
     mismatch = operator.open("POST", "/simulations", json={"template": template, "repeats": 2}, headers=key)
     problem(mismatch, 422, "idempotency_mismatch")
@@ -168,6 +180,28 @@ def test_many_at_once_with_one_key_make_one(web: Web, operator: User) -> None:
     assert len(found) == 8 and len(set(found)) == 1
     with web.database.transaction() as tx:
         assert tx.execute(select(func.count()).select_from(jobs)).scalar_one() == 50
+
+
+def test_who_waited_for_the_first_request_is_told_that_his_is_a_replay(
+        operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.idempotency.Key.known", lambda *_: None)  # as when the first is still under way
+    key = {"Idempotency-Key": "k-5"}
+    bag = {"name": "b", "files": [{"name": "a.db3", "size": 1, "sha256": "0" * 64}]}
+    for path, body in (("/simulations", {"template": operator.template()}), ("/bundles", bag),
+                       ("/templates", {"name": f"t{uuid4().hex}", "command": ["/bin/true"]})):
+        headers = {"Idempotency-Key": key["Idempotency-Key"] + path}
+        first, again = (operator.open("POST", path, json=body, headers=headers) for _ in range(2))
+        assert (first.status_code, first.get_json()) == (again.status_code, again.get_json()), path
+        assert ["Idempotent-Replayed" in each.headers for each in (first, again)] == [False, True], path
+
+
+def test_a_replay_says_so_also_when_what_it_made_is_deleted(web: Web, operator: User) -> None:
+    body, key = {"template": operator.template()}, {"Idempotency-Key": "k-6"}
+    first = operator.post("/simulations", body, status=202, headers=key)
+    operator.post(f"/simulations/{first['id']}/cancel", status=202)
+    operator.delete(f"/simulations/{first['id']}")
+    again = operator.open("POST", "/simulations", json=body, headers=key)
+    assert (again.status_code, again.get_json(), again.headers["Idempotent-Replayed"]) == (202, first, "true")
 
 
 # -- lists ----------------------------------------------------------------------------------------------------------
@@ -225,7 +259,6 @@ def test_cancelling_ends_what_waits_and_stops_what_runs(web: Web, operator: User
     answer = operator.post(f"/simulations/{simulation}/cancel", status=202)
     Simulation.model_validate(answer)
     assert (answer["state"], answer["stop_requested"]) == ("STOPPING", True)
-    web.settle()
     status = operator.get(f"/simulations/{simulation}/status")
     assert (status["counts"]["STOPPING"], status["counts"]["CANCELLED"], status["state"]) == (1, 5, "STOPPING")
     operator.post(f"/simulations/{simulation}/cancel", status=202)
@@ -282,6 +315,21 @@ def test_a_quota_is_refused_with_what_is_used_and_the_limit(web: Web, admin: Use
     operator.submit(repeats=2)
     quota = operator.get("/auth/me")["quota"]
     assert quota["queued"] == {"used": 10, "limit": 10} and quota["running"] == {"used": 0, "limit": 0}
+
+
+def test_what_can_never_fit_is_not_told_to_come_again_soon(web: Web, admin: User, operator: User) -> None:
+    admin.patch(f"/users/{operator.id}", {"max_queued": 5})
+    response = operator.open("POST", "/simulations", json={"template": operator.template(), "repeats": 10})
+    told = problem(response, 429, "quota")
+    assert told["errors"] == [{"field": "quota.queued",
+                               "message": "10 instances are more than the 5 that may wait at once"}]
+    assert told["retryable"] is False and "split" in told["remedy"]
+    assert int(response.headers["Retry-After"]) >= 3600
+    file = {"name": "a.db3", "size": 101, "sha256": "0" * 64}
+    admin.patch(f"/users/{operator.id}", {"max_stored_bytes": 100})
+    told = operator.post("/bundles", {"name": "more", "files": [file]}, status=429)
+    assert told["retryable"] is False
+    assert told["errors"][0]["message"] == "101 bytes are more than the 100 that may be stored"
 
 
 def test_who_has_stored_his_share_submits_nothing_more(web: Web, admin: User, operator: User) -> None:

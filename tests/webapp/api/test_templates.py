@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -195,3 +196,30 @@ def test_only_allowed_images_are_taken(make_web: Any, settings: WebSettings) -> 
 def test_a_reason_that_is_none_is_refused_by_field(operator: User, reasons: Any) -> None:
     told = operator.post("/templates", DRIVE | {"retry": {"on": reasons}}, status=422)
     assert told["errors"][0]["field"].startswith("retry.on")
+
+
+def test_a_template_says_what_holds_where_it_and_a_submission_state_nothing(
+        make_web: Callable[[WebSettings], Web], settings: WebSettings) -> None:
+    web = make_web(settings.model_copy(update={"execution_timeout_seconds": 17.0, "execution_memory_limit_mb": 300}))
+    user = web.user("operator")
+    made = user.post("/templates", {"name": "bare", "command": ["/bin/true"]}, status=201)
+    assert made["limits"]["run_seconds"] is None and made["resources"]["memory_mb"] is None
+    assert made["effective"] == {"run_seconds": 17, "memory_mb": 300}
+    stating = user.put("/templates/bare", {"name": "bare", "command": ["/bin/true"], "limits": {"run_seconds": 5},
+                                           "resources": {"memory_mb": 64}})
+    assert stating["effective"] == {"run_seconds": 5, "memory_mb": 64}
+    assert user.get("/templates")["items"][0]["effective"] == stating["effective"]
+    assert user.get("/templates/bare/versions/1")["effective"] == made["effective"]
+
+
+def test_who_finds_a_name_taken_is_told_of_its_next_version(operator: User) -> None:
+    operator.post("/templates", DRIVE, status=201)
+    told = operator.post("/templates", DRIVE, status=409)
+    assert "PUT /templates/drive" in told["remedy"]
+
+
+def test_who_wants_a_version_that_is_not_there_is_told_the_newest(operator: User) -> None:
+    operator.post("/templates", DRIVE, status=201)
+    version = operator.post("/simulations", {"template": "drive@7"}, status=422)
+    assert version["errors"] == [{"field": "template", "message": "there is no drive@7; the newest is drive@1"}]
+    assert "/templates/drive" in version["remedy"]

@@ -147,7 +147,7 @@ def test_every_name_of_the_contract_is_taken(operator: User, name: str) -> None:
 
 
 @pytest.mark.parametrize(("change", "field"), [
-    ({"files": []}, "files"), ({"files": [file("metadata.yaml")]}, "body"), ({"files": [file(), file()]}, "body"),
+    ({"files": []}, "files"), ({"files": [file("metadata.yaml")]}, "files"), ({"files": [file(), file()]}, "files"),
     ({"name": ""}, "name"), ({"files": [file() | {"size": -1}]}, "files.0.size"), ({"x": 1}, "x"),
     ({"files": [file() | {"sha256": "A" * 64}]}, "files.0.sha256"),
     ({"files": [file() | {"size": 1.5}]}, "files.0.size"),

@@ -164,7 +164,8 @@ def test_tries_to_log_in_are_in_the_trail(web: Web, admin: User, viewer: User) -
     login(web, viewer.email, "wrong")
     login(web, viewer.email, "a password")
     good, bad = admin.get(f"/audit?path={API}/auth")["items"]
-    assert (bad["status"], bad["user"], bad["detail"]) == (401, None, {"email": viewer.email})
+    assert (bad["status"], bad["user"]) == (401, None)
+    assert bad["detail"] == {"email": viewer.email, "refused": "bad_credentials"}
     assert (good["status"], good["address"]) == (200, "127.0.0.1")
     assert "wrong" not in str(bad) and "a password" not in str(good)
 
@@ -204,7 +205,8 @@ def test_who_has_to_wait_does_not_fill_the_trail(
     codes = [login(web, email, "wrong").status_code for _ in range(FREE_BY_ACCOUNT + 2)]
     assert codes == [401] * FREE_BY_ACCOUNT + [429] * 2
     tries = admin.get(f"/audit?path={API}/auth/login")["items"]
-    assert [(item["status"], item["detail"]) for item in tries] == [(401, {"email": email})] * FREE_BY_ACCOUNT
+    assert [(item["status"], item["detail"]) for item in tries] == [
+        (401, {"email": email, "refused": "bad_credentials"})] * FREE_BY_ACCOUNT
 
 
 def test_the_trail_is_read_page_by_page(admin: User, operator: User) -> None:
@@ -220,3 +222,36 @@ def test_a_program_is_told_by_its_token(admin: User, operator: User) -> None:
     token = operator.post("/auth/tokens", {"name": "ci", "scopes": ["write"]}, status=201)
     User(operator.id, operator.email, "operator", operator.client, token["token"], "").template()
     assert admin.get("/audit")["items"][0]["token"] == token["id"]
+
+
+def test_a_refused_refresh_is_in_the_trail_of_the_user_and_a_good_one_is_not(
+        web: Web, admin: User, viewer: User) -> None:
+    client = web.app.test_client()
+
+    def refresh(token: str) -> Any:
+        return client.post(f"{API}/auth/refresh", json={"refresh_token": token}).get_json(force=True)
+
+    refresh(refresh(viewer.refresh)["refresh_token"])
+    assert refresh(viewer.refresh)["code"] == "token_reused"
+    assert refresh(viewer.refresh)["code"] == "token_expired"  # the login is gone: nobody's any more
+    [entry] = admin.get("/audit")["items"]
+    assert (entry["path"], entry["status"], entry["user"]) == (f"{API}/auth/refresh", 401, str(viewer.id))
+    assert (entry["email"], entry["detail"]) == (viewer.email, {"refused": "token_reused"})
+
+
+def test_a_refresh_by_cookie_from_elsewhere_is_in_the_trail_of_the_user(web: Web, admin: User, viewer: User) -> None:
+    client = web.app.test_client()
+    client.post(f"{API}/auth/login", json={"email": viewer.email, "password": "a password"})
+    problem(client.post(f"{API}/auth/refresh", json={}), 403, "csrf")
+    problem(client.post(f"{API}/templates", json={}), 403, "csrf")
+    acting, refreshing, _ = admin.get("/audit")["items"]
+    for entry, path in ((refreshing, "/auth/refresh"), (acting, "/templates")):
+        assert (entry["path"], entry["status"], entry["user"]) == (API + path, 403, str(viewer.id))
+        assert entry["detail"] == {"refused": "csrf"}
+
+
+def test_what_is_forged_fills_no_trail(web: Web, admin: User, viewer: User) -> None:
+    client = web.app.test_client()
+    for token in ("x", viewer.refresh[:-1] + "x", viewer.access):
+        problem(client.post(f"{API}/auth/refresh", json={"refresh_token": token}), 401, "unauthenticated")
+    assert admin.get("/audit")["items"] == []

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,8 +8,8 @@ from sqlalchemy import select, update
 from shared.persistence.models import api_tokens
 from tests.webapp.web import API, User, Web, problem
 from webapp import writes
-from webapp.api.schemas.auth import ApiToken, MadeToken
-from webapp.auth.api_tokens import allows
+from webapp.api.schemas.auth import ApiToken, MadeToken, Me
+from webapp.auth.api_tokens import RESOURCES, SCOPE, allows, smallest
 
 
 def made(user: User, *scopes: str, **fields: Any) -> User:
@@ -132,3 +133,31 @@ def test_what_only_looks_like_a_token_is_refused(web: Web, token: str) -> None:
     (["bundles:write"], "bundles", "operator", True), (["bundles:write"], "templates", "operator", False)])
 def test_what_scopes_open(scopes: list[str], resource: str, role: str, allowed: bool) -> None:
     assert allows(scopes, resource, role) is allowed
+
+
+def test_a_program_is_told_what_it_may_and_for_how_long(admin: User) -> None:
+    program = made(admin, "simulations:write", "templates:read", expires_at="2099-01-01T00:00:00Z")
+    me = program.get("/auth/me")
+    Me.model_validate(me)
+    assert me["role"] == program.get("/auth/verify")["role"] == "operator"
+    assert me["token"] == {"id": program.refresh, "name": "ci", "scopes": ["simulations:write", "templates:read"],
+                           "expires_at": "2099-01-01T00:00:00.000000Z"}
+
+
+def test_who_lacks_a_scope_is_told_which(operator: User) -> None:
+    program = made(operator, "simulations:write", "templates:read")
+    for method, path, needed in (("GET", "/bundles", "bundles:read"), ("POST", "/templates", "templates:write"),
+                                 ("GET", "/users", "admin"), ("POST", "/playbacks", "playbacks:write")):
+        told = problem(program.open(method, path, json={}), 403, "forbidden" if needed == "admin" else "scope")
+        if needed != "admin":
+            assert f"the scope {needed}" in told["detail"]
+            assert "simulations:write, templates:read" in told["detail"] and needed in told["remedy"]
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_the_scope_that_is_named_would_do_and_is_the_smallest(role: str, resource: str) -> None:
+    named = smallest(resource, role)
+    assert allows([named], resource, role)
+    assert not any(allows([named], other, role) for other in RESOURCES if other != resource) or named == "admin"
+    assert re.fullmatch(SCOPE, named)

@@ -171,7 +171,7 @@ def test_every_fault_is_named_once() -> None:
         ("parameters.max_speed", "3 is greater than the maximum of 2"),
         ("parameters.max_speed", "5 is greater than the maximum of 2"),
         ("parameters.world", '"moon" is not one of "open" or "warehouse"'),
-        ("parameters.color", "there is no such parameter"),
+        ("parameters.color", "there is no such parameter; there are goals, max_speed and world"),
         ("parameters.goals", "is required")}
 
 

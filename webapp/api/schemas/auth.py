@@ -62,6 +62,19 @@ class Quota(Output):
     """Bytes in bundles."""
 
 
+class ShownToken(Output):
+    """The API token by which somebody asks."""
+
+    id: UUID = Field(examples=["3f2b8c1e-5d7a-4e7b-9c55-0a1d2f3e4b5c"])
+    """The UUID by which it is named in paths."""
+    name: str = Field(examples=["nightly"])
+    """What it is for."""
+    scopes: list[str] = Field(examples=[["simulations:write", "bundles:read"]])
+    """What it may be used for."""
+    expires_at: AwareDatetime | None = Field(examples=["2027-01-01T00:00:00Z"])
+    """When it ends; null: never."""
+
+
 class Me(Output):
     """The user who asks."""
 
@@ -70,11 +83,14 @@ class Me(Output):
     email: str = Field(examples=["ada@example.com"])
     """The address to log in with, without regard to case."""
     role: Role
-    """viewer reads, operator also acts on what is his own, admin acts on everything."""
+    """viewer reads, operator also acts on what is his own, admin acts on everything; operator where an admin's API
+    token does not say admin."""
     created_at: AwareDatetime = Field(examples=["2026-11-25T12:00:00Z"])
     """When it was made."""
     quota: Quota
     """What of the user's limits is in use."""
+    token: ShownToken | None
+    """The API token that the request shows; null after a login."""
 
 
 class Verified(Output):

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
-from shared.domain.specs import KeepDays, Labels
+from shared.domain.errors import FieldError
+from shared.domain.specs import KeepDays, Labels, Misfit
 from shared.domain.states import BundleState
 from webapp.api.schemas.base import Change, Input, Output, PageQuery, Path
 from webapp.api.schemas.simulations import LabelFilter, labels_of
@@ -68,11 +69,11 @@ class Announcement(Input):
     def _has_data_under_distinct_names(self) -> Self:
         names = [file.name for file in self.files]
         if len(names) != len(set(names)):
-            raise ValueError("a file is named twice")
+            raise Misfit(FieldError("files", "name one twice"))
         if not any(DATA_NAME.search(name) for name in names):
-            raise ValueError("none of the files is a recording (.db3, .mcap, .bag)")
+            raise Misfit(FieldError("files", "have no recording among them (.db3, .mcap, .bag)"))
         if sum(file.size for file in self.files) > MOST_BYTES:
-            raise ValueError(f"all files together have more than {MOST_BYTES} bytes")
+            raise Misfit(FieldError("files", f"have more than {MOST_BYTES} bytes together"))
         return self
 
 
@@ -156,6 +157,8 @@ class BundleFile(Output):
     """Of its content, in hex."""
     role: str = Field(examples=["original"])
     """original, or rebuilt by us; announced while it is uploaded."""
+    url: str | None = Field(examples=["/api/v1/bundles/3f2b8c1e-5d7a-4e7b-9c55-0a1d2f3e4b5c/files/run_0.db3"])
+    """Where it is had, by a redirect; null while it is uploaded."""
 
 
 class Topic(Output):

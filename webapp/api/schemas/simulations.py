@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
+from shared.domain.specs import Limits
 from shared.domain.states import State
 from webapp.api.schemas.base import DIGEST, FieldProblem, Input, Output, PageQuery, Query
 from webapp.queries.simulations import Filter
@@ -126,6 +127,8 @@ class Accepted(Output):
     """What chance is drawn from, 0 to 2^31 - 1."""
     total: int = Field(examples=[16])
     """How many instances there are."""
+    limits: Limits
+    """How long each part of an instance's life may take: stated, or the operator's."""
     links: Links
     """Addresses of what belongs to it."""
 
@@ -147,6 +150,14 @@ class Point(Output):
     """SIMYARD_SEED of this instance."""
 
 
+class Refusal(FieldProblem):
+    """One reason why a submission would be refused."""
+
+    code: str = Field(description="of the refusal, for programs to switch on", examples=["invalid_spec"])
+    remedy: str | None = Field(examples=["GET the template to see its parameters and their bounds"])
+    """What to do about it; null when there is nothing to say."""
+
+
 class DryRun(Output):
     """What would come of a submission."""
 
@@ -158,7 +169,10 @@ class DryRun(Output):
     seed: int = Field(examples=[7])
     """What chance is drawn from, 0 to 2^31 - 1."""
     points: list[Point] = Field(description="of the first 20 instances")
-    refused: list[FieldProblem] = Field(description="every reason why it would be refused")
+    limits: Limits | None
+    """How long each part of an instance's life may take; null when there is no such template."""
+    refused: list[Refusal] = Field(description="every reason why it would be refused")
+    warnings: list[FieldProblem] = Field(description="what would be taken, but may not be what is meant")
 
 
 class Verdicts(Output):
@@ -216,6 +230,8 @@ class Simulation(Status):
     """What waits with a higher one starts first."""
     max_parallel: int | None = Field(examples=[10])
     """How many run at once at most; null: as many as there are slots."""
+    limits: Limits
+    """How long each part of an instance's life may take: stated, or the operator's."""
     keep: Literal["all", "failed", "none"]
     """Whose recordings are kept: all, those of instances that did not succeed or did not pass, or none."""
     keep_days: int | None = Field(examples=[30])

@@ -51,6 +51,15 @@ class TemplateContainer(Container):
     """What its tag meant when this version was made, and what it runs; null where tags are not resolved."""
 
 
+class Effective(Output):
+    """What an instance is held to where its submission states nothing else."""
+
+    run_seconds: float | None = Field(examples=[30.0])
+    """Seconds it may run: the template's, or the operator's EXECUTION_TIMEOUT_SECONDS."""
+    memory_mb: int | None = Field(examples=[512])
+    """MiB it may use: the template's, or the operator's EXECUTION_MEMORY_LIMIT_MB."""
+
+
 class Template(TemplateSpec):
     """A recipe as it is kept."""
 
@@ -61,6 +70,8 @@ class Template(TemplateSpec):
     are not resolved."""
     containers: tuple[TemplateContainer, ...]
     """More containers beside the main one."""
+    effective: Effective
+    """What holds where template and submission state nothing."""
     version: int = Field(examples=[1])
     """The number of this version, from 1."""
     owner: UUID | None = Field(examples=["8c1e3f2b-7a5d-4b7e-855c-9d2f0a1e4b5c"])
