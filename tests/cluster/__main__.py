@@ -1,6 +1,6 @@
-"""A cluster in a process of its own: `python -m tests.cluster FOLDER [IMAGE ...]`. Says where its kubeconfig is, answers
-each line on stdin with the counts of calls so far, and ends with stdin. Without an image it has no node and no
-scheduler: pods stay as they were made, and whoever patches their status is their kubelet."""
+"""A cluster in a process of its own: `python -m tests.cluster FOLDER [IMAGE ...]`. It says where its kubeconfig
+is, answers each line on stdin with the counts of calls so far, and ends with stdin. Without an image it has no node
+and no scheduler: pods stay as they were made, and whoever patches their status is their kubelet."""
 
 import json
 import sys

@@ -49,7 +49,7 @@ def own_site(folder: Path) -> Iterator[ClusterSite]:
 
 @contextmanager
 def given_site(kubeconfig: Path) -> Iterator[ClusterSite]:
-    """A namespace of its own on this cluster; the web of its recorders is a pod, for pods reach each other everywhere."""
+    """A namespace of its own on this cluster; the web of its recorders is a pod, for pods reach one another."""
     if "SIMYARD_TEST_IMAGE" not in os.environ:
         raise pytest.UsageError("SIMYARD_TEST_IMAGE: name the image of workers that the cluster can pull")
     with config.new_client_from_config(str(kubeconfig)) as connection:

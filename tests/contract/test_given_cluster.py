@@ -1,4 +1,4 @@
-"""The contract suite on a cluster of which a kubeconfig is all that is known: another process, in place of a real one."""
+"""The contract suite on a cluster of which only a kubeconfig is known: another process, for want of a real one."""
 
 import json
 import os
