@@ -4,6 +4,7 @@ and no scheduler: pods stay as they were made, and whoever patches their status 
 
 import json
 import sys
+from argparse import ArgumentParser
 from collections import Counter
 from pathlib import Path
 
@@ -12,12 +13,19 @@ from tests.cluster import Cluster, Delays, Image
 
 def main() -> None:
     """Serve until stdin ends."""
-    folder, *names = sys.argv[1:]
-    images = {name: Image() for name in names}
-    with Cluster(Path(folder), images=images, nodes=1 if images else 0, delays=Delays(second=0.05)) as cluster:
+    parser = ArgumentParser(prog="python -m tests.cluster")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("images", nargs="*")
+    parser.add_argument("--create-seconds", type=float, default=0.0, help="what a create takes besides")
+    options = parser.parse_args()
+    images = {name: Image() for name in options.images}
+    nodes = 1 if images else 0
+    with Cluster(options.folder, images=images, nodes=nodes, delays=Delays(second=0.05)) as cluster:
+        cluster.server.create_seconds = options.create_seconds
         print(cluster.kubeconfig, flush=True)
         for _ in sys.stdin:
-            counts = Counter(f"{call.verb} {call.resource}" for call in list(cluster.server.calls))
+            counts = Counter(" ".join(filter(None, (call.verb, call.resource, call.subresource)))
+                             for call in list(cluster.server.calls))
             print(json.dumps(counts), flush=True)
 
 
