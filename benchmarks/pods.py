@@ -95,7 +95,7 @@ def _sweep(server: Server, stack: Stack, kubelet: Kubelet) -> Iterator[Figure]:
     took, simulation = _started(server, stack, SWEEP)
     yield Figure(f"a sweep of {SWEEP:,} as pods, two workers / a bare loop", took / bare, "x", at_most=1.25,
                  detail=f"{took:.1f} against {bare:.1f} s, {1000 * bare / SWEEP:.1f} ms a pod")
-    pods = kubelet.pods("Pending")
+    pods = _made(kubelet, SWEEP)
     delays = _delays(stack, pods, "RUNNING", kubelet.run, CHANGES_PER_SECOND)
     yield _delay(f"{SWEEP:,} live pods: started -> committed and heard, p99", delays)
 
@@ -117,7 +117,7 @@ def _sweep(server: Server, stack: Stack, kubelet: Kubelet) -> Iterator[Figure]:
 def _many(server: Server, stack: Stack, kubelet: Kubelet) -> Iterator[Figure]:
     """Thousands that live, and change one after another."""
     took, _ = _started(server, stack, MANY)
-    pods = kubelet.pods("Pending")
+    pods = _made(kubelet, MANY)
     (watcher,) = stack.pids()["watchers"]
     before, cpu, began = server.calls(), _cpu_seconds(watcher), time.monotonic()
     with _Sweeps(stack) as sweeps:
@@ -136,13 +136,18 @@ def _many(server: Server, stack: Stack, kubelet: Kubelet) -> Iterator[Figure]:
 
 
 def _started(server: Server, stack: Stack, count: int) -> tuple[float, str]:
-    """Seconds from the submission of so many instances to the last one's pod, and the simulation."""
+    """Seconds from the submission of so many instances until a pod was asked for each, and the simulation."""
     template = stack.template("/bin/true", limits={"run_seconds": 3600})
     known = server.calls().get("create pods", 0)
     began = time.perf_counter()
     simulation = stack.submit(template, repeats=count)
     until(lambda: server.calls()["create pods"] >= known + count, seconds=PATIENCE_SECONDS)
     return time.perf_counter() - began, simulation
+
+
+def _made(kubelet: Kubelet, count: int) -> list[Body]:
+    """The pods that are to be started; the last creates may have been asked for and not yet done."""
+    return until(lambda: len(found := kubelet.pods("Pending")) == count and found)
 
 
 def _delays(stack: Stack, pods: Sequence[Body], state: str, change: Callable[[Body], None],

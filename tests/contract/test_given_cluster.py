@@ -24,18 +24,20 @@ def given(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     assert process.returncode == 0
 
 
-def run_suite(**settings: str) -> "subprocess.CompletedProcess[str]":
+def run_suite(folder: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
     own = {name: value for name, value in os.environ.items() if name not in SETTINGS and "PYTEST" not in name}
     return subprocess.run([sys.executable, "-m", "pytest", "-q", SUITE, "-k", "kubernetes", "--timeout", "100",
-                           "-p", "no:cacheprovider"],
+                           "-p", "no:cacheprovider", "--basetemp", str(folder / "suite")],
                           cwd=ROOT, env=own | settings, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.timeout(300)
-def test_the_suite_passes_on_a_given_cluster_and_leaves_nothing_there(given: "subprocess.Popen[str]") -> None:
+def test_the_suite_passes_on_a_given_cluster_and_leaves_nothing_there(
+        given: "subprocess.Popen[str]", tmp_path: Path) -> None:
     assert given.stdin is not None
     assert given.stdout is not None
-    done = run_suite(SIMYARD_TEST_KUBECONFIG=given.stdout.readline().strip(), SIMYARD_TEST_IMAGE="given:1")
+    kubeconfig = given.stdout.readline().strip()
+    done = run_suite(tmp_path, SIMYARD_TEST_KUBECONFIG=kubeconfig, SIMYARD_TEST_IMAGE="given:1")
     assert done.returncode == 0, done.stdout + done.stderr
     suite = [name for name in vars(test_runtime) if name.startswith("test_")]
     print(file=given.stdin, flush=True)
@@ -45,7 +47,7 @@ def test_the_suite_passes_on_a_given_cluster_and_leaves_nothing_there(given: "su
     given.stdin.close()
 
 
-def test_an_image_has_to_be_named() -> None:
-    done = run_suite(SIMYARD_TEST_KUBECONFIG="/nowhere")
+def test_an_image_has_to_be_named(tmp_path: Path) -> None:
+    done = run_suite(tmp_path, SIMYARD_TEST_KUBECONFIG="/nowhere")
     assert done.returncode != 0
     assert "SIMYARD_TEST_IMAGE: name the image of workers" in done.stdout
