@@ -43,6 +43,7 @@ SWEEP_SECONDS = 2.0
 LEASE_LIFE = timedelta(seconds=6)
 BATCH = 500
 TIDYING_SECONDS = 1.0  # of a sweep, for on a cluster each removal is some calls; the rest is left to the next
+RINGS = 100  # in a sweep, longest overdue first: a task that waits behind thousands is late, not lost
 SLICE = 200  # of all that a sweep looks at, between two looks at what is hinted
 PAUSE_SECONDS = 0.5  # after a part of ours did not answer
 
@@ -61,6 +62,7 @@ class Watcher:
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
         self._leads = False
         self._next_sweep = 0.0
+        self._rings_left = RINGS
         self._chores = Chores(doors, audit_keep_days)
 
     def run(self, stopped: threading.Event) -> None:
@@ -111,6 +113,7 @@ class Watcher:
     def sweep(self) -> None:
         """Look at everything, both ways: from the rows to the programs and from the programs to the rows."""
         rows: list[JobRow] = []
+        self._rings_left = RINGS
         _try(self._lifecycle.settle)
         _try(self._expire)
         _try(lambda: rows.extend(self._live()))
@@ -167,7 +170,9 @@ class Watcher:
             return Observation(Seen.ABSENT)
         return seen
 
-    def _ring(self, rings: Sequence[Work]) -> None:
+    def _ring(self, due: Sequence[Work]) -> None:
+        rings = due[:self._rings_left]
+        self._rings_left -= len(rings)
         for state in {ring.state for ring in rings}:
             with self._database.transaction() as tx:
                 postpone(tx, [ring.job for ring in rings if ring.state == state],

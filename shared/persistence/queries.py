@@ -29,7 +29,8 @@ _JOBS = (
 _LIVE_JOBS = _JOBS.with_only_columns(
     jobs.c.id, jobs.c.attempt, jobs.c.kind, jobs.c.state, jobs.c.state_since, jobs.c.due_at, jobs.c.progress_at,
     PROGRAM, NOW.label("now"), attempts.c.gate_passed_at, attempts.c.host, attempts.c.boot,
-    attempts.c.started_at.label("attempt_started_at"), maintain_column_froms=True).where(jobs.c.state.in_(LIVE))
+    attempts.c.started_at.label("attempt_started_at"), maintain_column_froms=True) \
+    .where(jobs.c.state.in_(LIVE)).order_by(jobs.c.due_at)
 _JOB = _JOBS.add_columns(attempts.c.facts).where(jobs.c.id == bindparam("row"))
 
 
@@ -75,7 +76,8 @@ def jobs_by_id(tx: Connection, ids: Sequence[UUID]) -> Sequence[JobRow]:
 
 
 def live_jobs(tx: Connection) -> Sequence[JobRow]:
-    """Every job that holds a slot, with its program and times, without what it was given and has brought."""
+    """Every job that holds a slot, with its program and times, without what it was given and has brought; those whose
+    task is due longest come first."""
     return tx.execute(_LIVE_JOBS).all()
 
 
