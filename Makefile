@@ -42,7 +42,7 @@ audit: install .venv-audit/installed  ## the manifests, by checkov, which does n
 	.venv-audit/bin/pip install --quiet --require-hashes --requirement requirements-audit.txt
 	@touch $@
 
-bench: install  ## each figure a ratio against its limit, measured in the same run
+bench: install  ## each figure with its limit; exit code 1 when something could not be measured
 	$(BIN)/python -m benchmarks
 
 openapi: install  ## docs/openapi.json anew, after the API was changed on purpose

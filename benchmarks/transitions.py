@@ -50,10 +50,10 @@ def configure(stack: Stack, commit_delay: int) -> None:
 
 
 class Ears:
-    """A subscriber that notes when it heard of each job."""
+    """A subscriber that notes when it first heard of each job in each state."""
 
     def __init__(self, stack: Stack) -> None:
-        self.heard: dict[str, float] = {}
+        self.heard: dict[tuple[str, str], float] = {}
         self.ready = threading.Event()
         self._done = threading.Event()
         self._pubsub = PubSub(connect(stack.ready["redis_url"]))
@@ -72,8 +72,8 @@ class Ears:
         for messages in self._pubsub.listen(0.2):
             self.ready.set()
             for event in map(json.loads, messages):
-                if event["state"] == State.CANCELLED and event["job"]:
-                    self.heard[event["job"]] = time.perf_counter()
+                if event["job"]:
+                    self.heard.setdefault((event["job"], event["state"]), time.perf_counter())
             if self._done.is_set():
                 return
 
@@ -105,10 +105,10 @@ def run(stack: Stack, pause_seconds: float) -> tuple[float, list[float]]:
         for thread in threads:
             thread.join()
         seconds = time.perf_counter() - began
-        while len(ears.heard) < len(jobs):
+        while not all((job, State.CANCELLED) in ears.heard for job in committed):
             time.sleep(0.01)
     database.close()
-    return len(jobs) / seconds, [1000 * (ears.heard[job] - committed[job]) for job in committed]
+    return len(jobs) / seconds, [1000 * (ears.heard[job, State.CANCELLED] - at) for job, at in committed.items()]
 
 
 def submit(stack: Stack, lifecycle: Lifecycle) -> list[UUID]:

@@ -92,7 +92,7 @@ class FakeRuntime:
 class FakeWeb:
     """What a recorder talks to: web's internal routes and an S3 that takes parts, on a free port of the loopback."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.reports: list[dict[str, Any]] = []
         self.log_end = 0
         self.facts: dict[str, Any] | None = None
@@ -161,7 +161,7 @@ class FakeWeb:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(address, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 

@@ -18,7 +18,7 @@ from celery.signals import (
 from shared import logs, traces
 from shared.messaging.queue import make_celery
 from shared.settings import WorkerSettings, read
-from workers.doors import Doors, open_doors
+from workers.doors import Doors, load, open_doors
 
 settings = read(WorkerSettings)
 
@@ -54,8 +54,9 @@ def _forget_the_task(**_: Any) -> None:
 
 
 @worker_init.connect
-def _load_traces(**_: Any) -> None:
+def _load(**_: Any) -> None:
     traces.load(settings)
+    load(settings)
 
 
 @worker_process_init.connect

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 from celery import Celery
 
@@ -24,6 +25,12 @@ def open_doors(settings: WorkerSettings, *, application: str, celery: Celery | N
     """The doors of this process; nothing is connected before it is used."""
     connections = Connections(settings, application=application, pool_size=2, celery=celery)
     return Doors(connections, counting(_runtime(settings), partial(connections.failures.count, "runtime")))
+
+
+def load(settings: WorkerSettings) -> None:
+    """Load what the doors are made of, before processes are forked off that would each do so at their first task."""
+    if settings.runtime == "kubernetes":
+        import_module("workers.runtimes.kubernetes.runtime")
 
 
 def _runtime(settings: WorkerSettings) -> Runtime:

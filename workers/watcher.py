@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 2.0
 LEASE_LIFE = timedelta(seconds=6)
 BATCH = 500
+TIDYING_SECONDS = 1.0  # of a sweep, for on a cluster each removal is some calls; the rest is left to the next
+RINGS = 100  # in a sweep, longest overdue first: a task that waits behind thousands is late, not lost
+SLICE = 200  # of all that a sweep looks at, between two looks at what is hinted
 PAUSE_SECONDS = 0.5  # after a part of ours did not answer
 
 
@@ -59,6 +62,7 @@ class Watcher:
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
         self._leads = False
         self._next_sweep = 0.0
+        self._rings_left = RINGS
         self._chores = Chores(doors, audit_keep_days)
 
     def run(self, stopped: threading.Event) -> None:
@@ -80,7 +84,10 @@ class Watcher:
             with traces.span("sweep"):
                 self.sweep()
             self._next_sweep = monotonic() + SWEEP_SECONDS
-        hinted = self._runtime.hints(max(0.0, self._next_sweep - monotonic()))
+        self._look_at_hinted(max(0.0, self._next_sweep - monotonic()))
+
+    def _look_at_hinted(self, timeout_seconds: float) -> None:
+        hinted = self._runtime.hints(timeout_seconds)
         if hinted:
             with traces.span("look"):
                 _try(lambda: self.look([name.job for name in hinted]))
@@ -106,10 +113,13 @@ class Watcher:
     def sweep(self) -> None:
         """Look at everything, both ways: from the rows to the programs and from the programs to the rows."""
         rows: list[JobRow] = []
+        self._rings_left = RINGS
         _try(self._lifecycle.settle)
         _try(self._expire)
         _try(lambda: rows.extend(self._live()))
-        _try(lambda: self._act(rows))
+        for start in range(0, len(rows), SLICE):
+            _try(partial(self._act, rows[start:start + SLICE]))
+            self._look_at_hinted(0)
         _try(self._lifecycle.admit)
         _try(lambda: self._dispose({Name(row.id, row.attempt) for row in rows}))
 
@@ -149,7 +159,10 @@ class Watcher:
             return None
 
     def _observe(self, row: JobRow) -> Observation:
-        """What is seen of it; unknown when it runs where we cannot look, gone when its machine was started anew."""
+        """What is seen of it; unknown when it runs where we cannot look, gone when its machine was started anew, and
+        not there, for which nobody is asked, before it has passed its gate."""
+        if row.state == State.STARTING and row.gate_passed_at is None:
+            return Observation(Seen.ABSENT)
         if row.host is not None and row.host != self._runtime.host:
             return Observation(Seen.UNKNOWN)
         seen = self._runtime.observe(Name(row.id, row.attempt))
@@ -157,7 +170,9 @@ class Watcher:
             return Observation(Seen.ABSENT)
         return seen
 
-    def _ring(self, rings: Sequence[Work]) -> None:
+    def _ring(self, due: Sequence[Work]) -> None:
+        rings = due[:self._rings_left]
+        self._rings_left -= len(rings)
         for state in {ring.state for ring in rings}:
             with self._database.transaction() as tx:
                 postpone(tx, [ring.job for ring in rings if ring.state == state],
@@ -177,9 +192,11 @@ class Watcher:
             rows = {row.id: row for row in jobs_by_id(tx, [name.job for name in strange])}
             kept = kept_attempts(tx, [name.job for name in strange])
         there = set(self._runtime.names())  # what was purged meanwhile lost its folder before its row
-        for name in (name for name in strange if name in there):
+        end = monotonic() + TIDYING_SECONDS
+        for name in (name for name in strange if name in there and monotonic() < end):
             with logs.ids(job=name.job, attempt=name.attempt):
                 self._tidy_up(name, rows.get(name.job), kept=(name.job, name.attempt) in kept)
+            self._look_at_hinted(0)
 
     def _tidy_up(self, name: Name, row: JobRow | None, *, kept: bool) -> None:
         try:

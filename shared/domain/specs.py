@@ -122,6 +122,9 @@ class Record(Spec):
     """Whether an instance that ends well without a recording has failed (no_recording)."""
 
 
+_REASONS = {str(reason): reason for reason in Reason}  # every look at a job reads its program, with all of these
+
+
 class Retry(Spec):
     """How often, and for which reasons, an instance is tried again by itself."""
 
@@ -135,7 +138,7 @@ class Retry(Spec):
     def _from_json(cls, value: Any) -> Any:
         if not isinstance(value, list):
             return value
-        return tuple(Reason(item) if isinstance(item, str) and item in set(Reason) else item for item in value)
+        return tuple(_REASONS.get(item, item) if isinstance(item, str) else item for item in value)
 
 
 class Container(Spec):

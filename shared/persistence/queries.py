@@ -25,6 +25,12 @@ _JOBS = (
            attempts.c.started_at.label("attempt_started_at"))
     .outerjoin(simulations, simulations.c.id == jobs.c.simulation)
     .outerjoin(attempts, (attempts.c.job == jobs.c.id) & (attempts.c.number == jobs.c.attempt)))
+# Only what tells what is to be done about a job: the watcher reads all of them every other second.
+_LIVE_JOBS = _JOBS.with_only_columns(
+    jobs.c.id, jobs.c.attempt, jobs.c.kind, jobs.c.state, jobs.c.state_since, jobs.c.due_at, jobs.c.progress_at,
+    PROGRAM, NOW.label("now"), attempts.c.gate_passed_at, attempts.c.host, attempts.c.boot,
+    attempts.c.started_at.label("attempt_started_at"), maintain_column_froms=True) \
+    .where(jobs.c.state.in_(LIVE)).order_by(jobs.c.due_at)
 _JOB = _JOBS.add_columns(attempts.c.facts).where(jobs.c.id == bindparam("row"))
 
 
@@ -70,8 +76,9 @@ def jobs_by_id(tx: Connection, ids: Sequence[UUID]) -> Sequence[JobRow]:
 
 
 def live_jobs(tx: Connection) -> Sequence[JobRow]:
-    """Every job that holds a slot."""
-    return tx.execute(_JOBS.where(jobs.c.state.in_(LIVE))).all()
+    """Every job that holds a slot, with its program and times, without what it was given and has brought; those whose
+    task is due longest come first."""
+    return tx.execute(_LIVE_JOBS).all()
 
 
 def postpone(tx: Connection, ids: Sequence[UUID], wait: timedelta) -> None:

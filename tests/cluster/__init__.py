@@ -1,5 +1,6 @@
 """A Kubernetes cluster for tests, without a cluster: an API server that is faithful where it matters, a scheduler, and
-nodes that run the containers of pods as processes of this machine. `Cluster(folder)` is all of it.
+nodes that run the containers of pods as processes of this machine. `Cluster(folder)` is all of it; `python -m
+tests.cluster` is one in a process of its own.
 
 Orders of tests: `cluster.server` is started, stopped, and told who may do what; `cluster.server.faults` is what goes
 wrong on the way to it; `cluster.node` is what happens to pods. `cluster.server.calls` is what was asked.

@@ -69,6 +69,7 @@ class ApiServer:
         self.token = token
         self.allowed: set[tuple[str, str]] | None = None  # (verb, "pods" or "pods/log")
         self.bookmark_seconds = 60.0
+        self.create_seconds = 0.0  # in which nothing else is held up: a real one writes a new object to disks elsewhere
         self.log_limit = 10 << 20  # the kubelet begins a new log file when one is so long, and serves the newest only
         self.logs: Logs = lambda pod, container: (None, True)  # the log file of a container, and whether it has ended
         # Bound, never listening: keeps the port ours while the server is stopped.

@@ -19,7 +19,7 @@ Pod = dict[str, Any]
 
 class Cluster:
     """To be used as a context; `server` and `node` (or `nodes`) take the orders of tests. The namespace `robot-sims`
-    enforces the Pod Security level `restricted`, `robot` does not."""
+    enforces the Pod Security level `restricted`, `robot` does not. With no nodes there is no scheduler either."""
 
     def __init__(self, folder: Path, *, images: dict[str, Image] | None = None, nodes: int = 1,
                  capacity: Capacity | None = None, labels: dict[str, str] | None = None, delays: Delays | None = None,
@@ -32,7 +32,7 @@ class Cluster:
             Node(self.registry, folder / name, name=name, images=self.images, capacity=capacity, labels=labels,
                  delays=delays) for name in (f"node-{number + 1}" for number in range(nodes))]
         self.server.logs = self._find_log
-        self._scheduler = Scheduler(self.registry, self.nodes)
+        self._scheduler = Scheduler(self.registry, self.nodes) if nodes else None
         self.registry.create("namespaces", None, {"metadata": {"name": "robot"}})
         self.registry.create("namespaces", None, {"metadata": {"name": "robot-sims", "labels": {
             "pod-security.kubernetes.io/enforce": "restricted"}}})
@@ -45,7 +45,8 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
-        self._scheduler.close()
+        if self._scheduler is not None:
+            self._scheduler.close()
         try:
             for node in self.nodes:
                 node.close()

@@ -137,6 +137,7 @@ class Handler(BaseHTTPRequestHandler):
                         f'group ""{where}')
 
     def _create(self, call: Call, raw: bytes) -> None:
+        time.sleep(self.api.create_seconds)
         version = self.api.registry.create(
             call.resource, call.namespace or None, _parse(raw), strict=self._is_strict(),
             dry_run=self.query.get("dryRun") == "All")

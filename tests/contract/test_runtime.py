@@ -1,5 +1,6 @@
 """What every runtime promises: one suite over the fake, the local one, and that of a cluster."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,14 +9,19 @@ from uuid import uuid4
 import pytest
 
 from shared.domain.specs import Program
-from tests.cluster import Cluster, Delays, Image
+from tests.contract.sites import PROGRAM_IMAGE, ClusterSite, given_site, own_site
 from tests.fakes import FakeRuntime, FakeWeb
 from tests.waiting import until
 from workers.runtimes.base import Name, Recorder, Run, Runtime, Seen
-from workers.runtimes.kubernetes.cluster import Cluster as Api
-from workers.runtimes.kubernetes.pods import Site
-from workers.runtimes.kubernetes.runtime import KubernetesRuntime
 from workers.runtimes.local import LocalRuntime
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSite]:
+    """The cluster that SIMYARD_TEST_KUBECONFIG names, or one of our own."""
+    given = os.environ.get("SIMYARD_TEST_KUBECONFIG")
+    with given_site(Path(given)) if given else own_site(tmp_path_factory.mktemp("cluster")) as site:
+        yield site
 
 
 @pytest.fixture(params=["fake", "local", "kubernetes"])
@@ -24,12 +30,9 @@ def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]
         yield FakeRuntime()
         return
     if request.param == "kubernetes":
-        images = {"sim:1": Image(), "worker:1": Image()}
-        with FakeWeb() as web, Cluster(tmp_path, images=images, delays=Delays(second=0.05)) as cluster:
-            site = Site("test", "robot-sims", "worker:1", web.url)
-            runtime = KubernetesRuntime(site, Api("robot-sims", cluster.kubeconfig))
-            yield runtime
-            runtime.close()
+        runtime = request.getfixturevalue("site").runtime()
+        yield runtime
+        runtime.close()
         return
     with FakeWeb() as web:
         local = LocalRuntime(tmp_path, {"url": web.url}, {"PATH": "/usr/bin:/bin"})
@@ -46,7 +49,7 @@ def clear(runtime: LocalRuntime) -> None:
 
 
 def run(*command: str) -> Run:
-    return Run(Name(uuid4(), 1), "instance", Program(command=command, image="sim:1"), {}, 1, "token")
+    return Run(Name(uuid4(), 1), "instance", Program(command=command, image=PROGRAM_IMAGE), {}, 1, "token")
 
 
 def go_again(runtime: Runtime, new: Run) -> None:

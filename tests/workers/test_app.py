@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.architecture.test_house import SETTINGS
 
 SCRIPT = """
@@ -36,3 +38,14 @@ def test_every_line_of_a_task_has_its_ids_that_of_its_failure_too() -> None:
         assert (line["task"], line["task_id"]) == ("simyard.launch", f"task-{number}")
         assert line["job"] == f"00000000-0000-0000-0000-00000000000{number}"
     assert not {"task", "task_id", "job"} & set(lines[-1])
+
+
+@pytest.mark.parametrize(("runtime", "there"), [("kubernetes", "True"), ("local", "False")])
+def test_the_client_of_a_cluster_is_loaded_before_children_are_forked_off_and_only_then(
+        runtime: str, there: str) -> None:
+    script = ("import sys; from celery import signals; from workers.app import app; "
+              "signals.worker_init.send(None); print('kubernetes.client' in sys.modules)")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], text=True, capture_output=True, check=True, timeout=100,
+        env=os.environ | SETTINGS | {"RUNTIME": runtime, "RECORDER_IMAGE": "worker:1"})
+    assert done.stdout.strip() == there

@@ -364,6 +364,7 @@ def test_a_fault_in_one_part_of_the_sweep_is_logged_and_stops_no_other(
         workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: str) -> None:
     running, stray = launched(workshop), Name(uuid4(), 1)
     workshop.runtime.things[stray] = Observation(Seen.RUNNING)
+    workshop.runtime.hints(0)
     waiting = workshop.queued()
     watcher = Watcher(workshop.doors)
     monkeypatch.setattr(watcher if part.startswith("_") else workshop.lifecycle, part, fail)
@@ -421,6 +422,7 @@ def test_what_is_said_of_a_job_names_it_and_its_attempt(
         workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     job, stray = launched(workshop), Name(uuid4(), 3)
     workshop.runtime.things[stray] = Observation(Seen.RUNNING)
+    workshop.runtime.hints(0)
     caplog.handler.setFormatter(JsonFormatter())
     monkeypatch.setattr(workshop.runtime, "observe", broken)
     Watcher(workshop.doors).sweep()
@@ -430,3 +432,79 @@ def test_what_is_said_of_a_job_names_it_and_its_attempt(
 
 def broken(name: Name) -> Observation:
     raise OSError(f"the folder of {name} cannot be read")
+
+
+def test_what_changes_while_a_sweep_looks_at_everything_does_not_wait_for_its_end(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = {launched(workshop), launched(workshop)}
+    workshop.runtime.hints(0)
+    monkeypatch.setattr("workers.watcher.SLICE", 1)
+    observe, seen = workshop.runtime.observe, []
+
+    def observed(name: Name) -> Observation:
+        seen.append(name.job)
+        if len(seen) == 1:
+            [other] = jobs - {name.job}
+            workshop.runtime.end(Name(other, 1), 0)
+        return observe(name)
+
+    monkeypatch.setattr(workshop.runtime, "observe", observed)
+    Watcher(workshop.doors).sweep()
+    first, *others = seen
+    assert others[:2] == [*(jobs - {first})] * 2  # as hinted, and in its turn
+
+
+def test_nobody_is_asked_for_what_has_not_passed_its_gate(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    workshop.admitted()
+    monkeypatch.setattr(workshop.runtime, "observe", broken)
+    Watcher(workshop.doors).sweep()
+    assert caplog.text == ""
+
+
+def test_tidying_takes_a_part_of_a_sweep_and_goes_on_in_the_next(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    strays = [Name(uuid4(), 1) for _ in range(3)]
+    workshop.runtime.things |= dict.fromkeys(strays, Observation(Seen.RUNNING))
+    monkeypatch.setattr("workers.watcher.TIDYING_SECONDS", 0.0)
+    watcher = Watcher(workshop.doors)
+    watcher.sweep()
+    assert workshop.runtime.quarantined == []
+    monkeypatch.undo()
+    watcher.sweep()
+    assert sorted(workshop.runtime.quarantined, key=str) == sorted(strays, key=str)
+
+
+def test_what_changes_while_there_is_tidying_does_not_wait_for_its_end(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = launched(workshop)
+    workshop.runtime.things[Name(uuid4(), 1)] = Observation(Seen.RUNNING)
+    watcher = Watcher(workshop.doors)
+    watcher.sweep()
+    workshop.runtime.things[Name(uuid4(), 1)] = Observation(Seen.RUNNING)
+    quarantine = workshop.runtime.quarantine
+
+    def quarantined(name: Name) -> None:
+        workshop.runtime.end(Name(job, 1), 0)
+        quarantine(name)
+
+    monkeypatch.setattr(workshop.runtime, "quarantine", quarantined)
+    watcher.sweep()
+    assert workshop.job(job).state == "COLLECTING"
+
+
+def test_a_sweep_rings_for_some_and_those_that_are_due_longest_are_first(
+        workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = workshop.admitted(), workshop.admitted(), workshop.admitted()
+    age(workshop, 100)
+    with workshop.database.transaction() as tx:
+        for place, job in enumerate((third, first, second)):
+            tx.execute(text("UPDATE jobs SET due_at = due_at + make_interval(secs => :place) WHERE id = :job"),
+                       {"place": place, "job": job})
+    monkeypatch.setattr("workers.watcher.RINGS", 2)
+    watcher, rung = Watcher(workshop.doors), []
+    for _ in range(3):
+        workshop.told.sent.clear()
+        watcher.sweep()
+        rung.append([work.job for work in workshop.told.sent])
+    assert rung == [[third, first], [second], []]
