@@ -35,7 +35,7 @@ NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 def collect(control: Path, uplink: Uplink, guard: Guard | PodGuard, log: Log) -> dict[str, Any]:
     """Upload what was recorded and the log; the facts of it all."""
     output = control.parent / "output"
-    harvest = Harvest(output, uplink)
+    harvest = Harvest(output, uplink, guard.scratch)
     open_folders(output)
     result, wrong = verdict(output)
     for each in wrong:
@@ -60,8 +60,8 @@ class Unfit(Exception):
 class Harvest:
     """Takes what lies in an output folder. `recordings` and `files` have the shapes that facts.Facts checks."""
 
-    def __init__(self, output: Path, uplink: Uplink) -> None:
-        self._output, self._uplink = output, uplink
+    def __init__(self, output: Path, uplink: Uplink, scratch: Path) -> None:
+        self._output, self._uplink, self._scratch = output, uplink, scratch
         self._uploads: dict[str, dict[str, Any]] = {}  # by path
         self._members: set[str] = set()  # paths of what belongs to recordings
         self._told = 0  # bytes of JSON
@@ -115,7 +115,7 @@ class Harvest:
         if len(self.recordings) >= MOST_RECORDINGS:
             raise Unfit(f"there are more than {MOST_RECORDINGS} recordings")
         size = sum(self._size(path) for path in members)
-        with TemporaryDirectory(prefix="scratch-", dir=self._output.parent, ignore_cleanup_errors=True) as scratch:
+        with TemporaryDirectory(prefix="scratch-", dir=self._scratch, ignore_cleanup_errors=True) as scratch:
             facts = examined(recording.location, size, self._uplink, number, Path(scratch))
         path = recording.path
         facts |= {"name": "output" if path == "." else os.path.basename(path), "path": path, "files": [

@@ -118,6 +118,8 @@ class Watcher:
         _try(self._expire)
         _try(lambda: rows.extend(self._live()))
         for start in range(0, len(rows), SLICE):
+            if start:  # all of them may take longer than the lease lasts
+                self._hold_lease()
             _try(partial(self._act, rows[start:start + SLICE]))
             self._look_at_hinted(0)
         _try(self._lifecycle.admit)

@@ -252,6 +252,15 @@ def test_the_lease_is_renewed_with_each_sweep(workshop: Workshop, monkeypatch: p
         assert renewals(workshop) == count
 
 
+def test_the_lease_is_renewed_within_a_sweep_over_many(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.watcher.SLICE", 1)
+    for _ in range(3):
+        launched(workshop)
+    watcher = Watcher(workshop.doors)
+    watcher.step()
+    assert renewals(workshop) == 3
+
+
 def renewals(workshop: Workshop) -> int:
     with workshop.database.transaction() as tx:
         return int(tx.execute(text("SELECT epoch FROM leases")).scalar_one())
