@@ -61,7 +61,8 @@ def test_the_commands_about_the_api_lead_from_nothing_to_a_table_as_often_as_one
         assert (tmp_path / "results.csv").read_text().count("SUCCEEDED") == 24
         told = (tmp_path / "events.txt").read_text()
         assert "event: reset" in told and "event: end" in told
-        assert 'event: transition\ndata: {"number": ' in done.stdout
+        # On a busy machine all may have ended before the stream is opened.
+        assert ("event: transition" in told) == ('event: transition\ndata: {"number": ' in done.stdout)
         assert "24 thrown, farthest: 0.785" in done.stdout
         assert "AssertionError: nobody threw" in done.stdout
         assert "\n304\n" in done.stdout

@@ -25,8 +25,6 @@ from workers.folders import open_plain
 from workers.uplink import Changed, Over, Refused
 from workers.words import Log
 
-GUARD: Any = SimpleNamespace(peak_bytes=5)
-
 
 class FakeUplink:
     """Takes files, but for those with a fault."""
@@ -59,7 +57,8 @@ def output(tmp_path: Path) -> Path:
 def collect(output: Path, uplink: Any) -> Facts:
     """The facts as web reads them and collecting checks them."""
     control = output.parent / ".simyard"
-    facts = harvest.collect(control, uplink, GUARD, Log(control / "log"))
+    guard: Any = SimpleNamespace(peak_bytes=5, scratch=output.parent)
+    facts = harvest.collect(control, uplink, guard, Log(control / "log"))
     return Facts.model_validate(strict_json.parse(json.dumps(facts).encode()))
 
 
