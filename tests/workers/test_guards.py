@@ -84,10 +84,12 @@ def test_what_was_written_is_counted_however_deep_but_not_what_was_given(tmp_pat
 
 @pytest.mark.parametrize("name", ["limit", "main.pid"])
 def test_a_pipe_in_place_of_our_files_keeps_no_guard_waiting(tmp_path: Path, name: str) -> None:
-    (tmp_path / "main.pid").write_text("4194304")
-    (tmp_path / name).unlink(missing_ok=True)
-    os.mkfifo(tmp_path / name)
-    Guard(tmp_path, {"memory_mb": 1, "disk_mb": 1}).look()
+    control = tmp_path / "control"  # what lies beside it counts as written
+    control.mkdir()
+    (control / "main.pid").write_text("4194304")
+    (control / name).unlink(missing_ok=True)
+    os.mkfifo(control / name)
+    Guard(control, {"memory_mb": 1, "disk_mb": 1}).look()
 
 
 def test_a_program_past_its_limit_ends_although_there_is_no_room_to_say_why(tmp_path: Path) -> None:
