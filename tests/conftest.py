@@ -1,14 +1,13 @@
 """The real servers, one set for each xdist worker, and a database of its own for each test that wants one."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.persistence.database import Database
 from standalone.servers import Servers
-from tests.databases import create_database, drop_database
+from tests.databases import Lender, create_database, hasten_logins
 from tests.stack import Stack
 
 # A busy machine is no fault: no test asserts a wall-clock time.
@@ -27,7 +26,7 @@ LONG = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         uses = {"servers", "stack", "own_stack"} & set(getattr(item, "fixturenames", ()))
-        if uses or "standalone" in item.path.parts:
+        if uses or {"standalone", "integration"} & set(item.path.parts):
             item.add_marker("servers")
         if item.path.name in LONG or "end_to_end" in item.path.parts:
             item.add_marker("long")
@@ -39,6 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Postgres, Valkey and S3 as `simyard up` runs them, but for fsync."""
     with Servers(tmp_path_factory.mktemp("servers"), durable=False) as servers:
+        hasten_logins(servers.database_url)
         yield servers
 
 
@@ -48,12 +48,17 @@ def migrated(servers: Servers) -> str:
     return create_database(servers.database_url, "template_migrated", migrate=True)
 
 
+@pytest.fixture(scope="session")
+def lender(servers: Servers, migrated: str) -> Iterator[Lender]:
+    with Lender(servers.database_url, "template_migrated") as lender:
+        yield lender
+
+
 @pytest.fixture
-def database_url(servers: Servers, migrated: str) -> Iterator[str]:
+def database_url(lender: Lender) -> Iterator[str]:
     """An empty, migrated database that nobody else uses."""
-    name = f"test_{uuid4().hex}"
-    yield create_database(servers.database_url, name, template="template_migrated")
-    drop_database(servers.database_url, name)
+    with lender.lend() as url:
+        yield url
 
 
 @pytest.fixture
