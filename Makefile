@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# The tests start hundreds of interpreters: what is compiled once is not compiled again by each.
+unexport PYTHONDONTWRITEBYTECODE
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: install demo up test check audit bench openapi lock
+.PHONY: install demo up test check check-code check-units audit bench openapi lock
 
 install: .venv/installed  ## .venv with everything, from the hashed locks
 
@@ -25,11 +27,16 @@ test: install  ## the whole suite; starts the servers it needs
 	$(BIN)/pytest --numprocesses 3 --dist loadscope
 
 check: install  ## lint, types, import contracts, unit tests
+	@$(MAKE) --no-print-directory --jobs 2 check-units check-code
+
+check-code:
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared webapp workers standalone client simulators
-	$(BIN)/pytest --numprocesses 2 -m "not servers and not long"
+
+check-units:
+	$(BIN)/pytest --numprocesses 2 --dist loadscope -m "not servers and not long"
 
 audit: install .venv-audit/installed  ## the manifests, by checkov, which does not get on with our own packages
 	rm -rf .venv-audit/manifests && mkdir .venv-audit/manifests

@@ -27,7 +27,7 @@ LONG = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         uses = {"servers", "stack", "own_stack"} & set(getattr(item, "fixturenames", ()))
-        if uses or "standalone" in item.path.parts:
+        if uses or {"standalone", "integration"} & set(item.path.parts):
             item.add_marker("servers")
         if item.path.name in LONG or "end_to_end" in item.path.parts:
             item.add_marker("long")

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGES = ("shared", "webapp", "workers", "client", "standalone", "simulators")
@@ -19,7 +20,12 @@ def sources(root: Path, packages: tuple[str, ...] = PACKAGES) -> Iterator[tuple[
     """Every module of the product: its path from the root, and its syntax tree."""
     for package in packages:
         for path in sorted((root / package).rglob("*.py")):
-            yield path.relative_to(root).as_posix(), ast.parse(path.read_text())
+            yield path.relative_to(root).as_posix(), _parsed(path.read_text())
+
+
+@cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def writers_of_state(root: Path) -> list[str]:

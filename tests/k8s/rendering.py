@@ -26,7 +26,7 @@ Key = tuple[str, str | None, str]  # kind, namespace, name
 
 def by_key(documents: str) -> dict[Key, Object]:
     """The objects in a stream of YAML, by kind, namespace and name; no two may be the same."""
-    objects = [each for each in yaml.safe_load_all(documents) if each]
+    objects = [each for each in yaml.load_all(documents, yaml.CSafeLoader) if each]
     keys = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects]
     assert len(set(keys)) == len(keys)
     return dict(zip(keys, objects, strict=True))
@@ -62,13 +62,18 @@ def chart(values: str = "{}") -> dict[Key, Object]:
         return by_key("\n".join(loaded.render(values=json.loads(values), name="robot").values()))
 
 
+EVERYTHING = (*OVERLAYS, *(f"base with {name}" for name in ADDITIONS), "argocd", "chart with ingress")
+
+
 @cache
 def everything() -> dict[str, dict[Key, Object]]:
     """All there is to render, by what it is."""
     added = {f"base with {name}": base_with(name) for name in ADDITIONS}
     with_ingress = chart('{"ingress": {"enabled": true}}')
-    return {name: rendered(name) for name in OVERLAYS} | added | {
+    made = {name: rendered(name) for name in OVERLAYS} | added | {
         "argocd": rendered("components/argocd"), "chart with ingress": with_ingress}
+    assert tuple(made) == EVERYTHING
+    return made
 
 
 def of_kind(objects: Mapping[Key, Object], *kinds: str) -> dict[str, Object]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.rendering import Object, everything, pods
+from tests.k8s.rendering import EVERYTHING, Object, everything, pods
 from tests.k8s.restricted import violations
 
 GOOD: dict[str, Any] = {
@@ -92,7 +92,7 @@ def test_what_may_be_allowed_is_allowed_by_name_alone() -> None:
     assert len(violations(pod)) == 2
 
 
-@pytest.mark.parametrize("name", everything())
+@pytest.mark.parametrize("name", EVERYTHING)
 def test_every_pod_we_deploy_is_restricted(name: str) -> None:
     """S3-17, S0-65, S2-14: and has requests and limits."""
     speaks_to_kubernetes = {"robot-worker", "robot-watcher", "metrics-server"}

@@ -261,7 +261,9 @@ class Client:
 
 
 @pytest.mark.parametrize("watched", [ONE, None])
-@pytest.mark.parametrize("another", [False, True], ids=["alone", "beside-another"])
+@pytest.mark.parametrize("another", [
+    pytest.param(False, id="alone"),
+    pytest.param(True, id="beside-another", marks=pytest.mark.long)])  # 51 thousand orders more
 def test_no_order_of_things_makes_a_gap_or_a_duplicate(
         log: Log, monkeypatch: pytest.MonkeyPatch, watched: UUID | None, another: bool) -> None:
     """w: an event is written; r: the hub reads or, after that, hands out what it read; c: the client's next step."""

@@ -108,13 +108,13 @@ class Cluster:
         return found
 
     def _send(self, method: str, place: str, query: list[tuple[str, Any]], body: Body | None, *,
-              timeout: tuple[float, float] = TIMEOUT_SECONDS) -> Any:
+              timeout: tuple[float, float] | None = None) -> Any:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Accept": "application/json", "Content-Type": kind}
         answer = self._client.call_api(
             f"/api/v1/namespaces/{self.namespace}/pods{place}", method, query_params=query, header_params=headers,
             body=body, auth_settings=["BearerToken"], _preload_content=False, _return_http_data_only=True,
-            _request_timeout=timeout)
+            _request_timeout=timeout or TIMEOUT_SECONDS)
         with suppress(KeyError, ValueError):
             self._ahead = parsedate_to_datetime(answer.headers["Date"]) - datetime.now(UTC)
         return answer

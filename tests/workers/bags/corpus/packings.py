@@ -4,7 +4,7 @@ import struct
 
 import zstandard
 
-from tests.workers.bags.corpus import Case, file, hostile, safe, sparse, worthless
+from tests.workers.bags.corpus import Case, file, hostile, later, safe, sparse, worthless
 from tests.workers.bags.corpus.bags1 import SOUND
 from tests.workers.bags.corpus.mcaps import BEGIN, END, HEADER, MAGIC, packed_zeros, wide_frame
 
@@ -17,12 +17,14 @@ CASES: dict[str, Case] = {
     "database that declares a terabyte": hostile(file("x.db3.zstd", TERABYTE)),
     "bag that declares a terabyte": hostile(file("x.bag.zstd", TERABYTE)),
     "database that unpacks more than a thousandfold": hostile(
-        file("x.db3.zstd", packed_zeros(1100, b"SQLite format 3\0"))
+        later(lambda: file("x.db3.zstd", packed_zeros(1100, b"SQLite format 3\0")))
     ),
     "mcap of half a gigabyte of zeros": safe(
-        file("x.mcap.zstd", packed_zeros(500, MAGIC + HEADER)), "record_malformed", 0
+        later(lambda: file("x.mcap.zstd", packed_zeros(500, MAGIC + HEADER))), "record_malformed", 0
     ),
-    "bag of half a gigabyte of zeros": safe(file("x.bag.zstd", packed_zeros(500, SOUND[:5000])), "record_malformed"),
+    "bag of half a gigabyte of zeros": safe(
+        later(lambda: file("x.bag.zstd", packed_zeros(500, SOUND[:5000]))), "record_malformed"
+    ),
     "frame that asks for a wide window": worthless(file("x.mcap.zstd", wide_frame()), "compression_broken"),
     "frame that is cut": worthless(file("x.db3.zstd", PACKER.compress(bytes(1000))[:10]), "compression_broken"),
     "frame of nothing": worthless(file("x.mcap.zstd", PACKER.compress(b"")), "file_empty"),
