@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from psycopg2.extensions import parse_dsn
@@ -47,11 +49,11 @@ def drill(file: Path, scratch: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def near(tmp_path: Path) -> Path:
-    """A folder that whoever Postgres runs as can enter."""
-    for each in (tmp_path, *tmp_path.parents[:3]):
-        each.chmod(each.stat().st_mode | 0o055)
-    return tmp_path
+def near() -> Iterator[Path]:
+    """A folder that whoever Postgres runs as can enter; pytest closes its own to others each time that it starts."""
+    with TemporaryDirectory(prefix="drill-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def test_a_dump_of_last_night_can_be_restored(database_url: str, near: Path) -> None:
