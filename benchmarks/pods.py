@@ -42,7 +42,7 @@ def measure(folder: Path) -> Iterator[Figure]:
         yield _creates(server)
     with serving(folder / "other", CREATE_SECONDS) as server, Stack(
             folder / "stack", "--workers", "2", RUNTIME="kubernetes", KUBECONFIG=str(server.kubeconfig),
-            SIM_NAMESPACE=NAMESPACE, RECORDER_IMAGE="worker:1", COMMAND_IMAGE="reference:1",
+            SIM_NAMESPACE=NAMESPACE, RECORDER_IMAGE="worker:1", COMMAND_IMAGE="reference:1", RESOLVE_IMAGES="false",
             MAX_RUNNING_INSTANCES=str(SWEEP + MANY)) as stack:
         kubelet = Kubelet(server, stack.ready["url"])
         yield from _sweep(server, stack, kubelet)
