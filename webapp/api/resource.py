@@ -25,7 +25,6 @@ TOO_LONG: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 
 
-
 class Resource(APIBlueprint):
     """A blueprint for one resource. Every view must carry auth.permissions.needs."""
 

@@ -29,9 +29,8 @@ PASSING = {
     "exceeded quota": "wait, or raise the ResourceQuota of k8s/base/resourcequota.yaml",
     "status unknown for quota": "", "not yet ready to handle request": "",
     "is being terminated": "make the namespace anew",
-    "cannot create resource": RIGHTS, "cannot get resource": RIGHTS, "cannot list resource": RIGHTS,
-    "cannot watch resource": RIGHTS, "cannot delete resource": RIGHTS, "cannot patch resource": RIGHTS,
-    "error looking up service account": "wait: a namespace gets its service account just after it is made"}
+    "error looking up service account": "wait: a namespace gets its service account just after it is made"} | {
+    f"cannot {verb} resource": RIGHTS for verb in ("create", "get", "list", "watch", "delete", "patch")}
 
 
 class Expired(Exception):

@@ -64,7 +64,7 @@ def manifest(run: Run, site: Site) -> Body:
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": str(run.name), "namespace": site.namespace, "labels": _labels(run, site),
-            "annotations": {PARAMETERS: json.dumps(run.parameters), GRACE: str(_grace(run.program))},
+            "annotations": {PARAMETERS: json.dumps(run.parameters), GRACE: str(_ends_within(run.program))},
             "finalizers": [FINALIZER]},
         "spec": _spec(run, site)}
     digest = hashlib.sha256(json.dumps(pod, sort_keys=True).encode()).hexdigest()
@@ -93,21 +93,20 @@ def _grant(run: Run, site: Site) -> Body:
 
 def _spec(run: Run, site: Site) -> Body:
     program = run.program
-    limits, grace = program.limits, math.ceil(program.stop.grace_seconds)
-    upload = math.ceil(limits.collect_seconds)
+    limits, whole_grace = program.limits, _grace(program) + _upload(program)
     spec: Body = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {"runAsNonRoot": True, "runAsGroup": GROUP, "fsGroup": GROUP,
                             "seccompProfile": {"type": "RuntimeDefault"}},
-        "terminationGracePeriodSeconds": grace + upload,
+        "terminationGracePeriodSeconds": whole_grace,
         "initContainers": [_recorder(site), *([_inputs(site)] if program.inputs else [])],
         "containers": [_main(run, site), *(_program(each, run) for each in program.containers)],
         "volumes": _volumes(program)}
     if limits.run_seconds is not None:  # a backstop behind our own limits
         spec["activeDeadlineSeconds"] = math.ceil(
-            limits.start_seconds + limits.run_seconds + grace + upload + MARGIN_SECONDS)
+            limits.start_seconds + limits.run_seconds + whole_grace + MARGIN_SECONDS)
     selector = program.node_selector | (
         {"nvidia.com/gpu.product": program.resources.gpu_type} if program.resources.gpu_type else {})
     for field, value in (("nodeSelector", selector), ("tolerations", list(program.tolerations)),
@@ -229,9 +228,17 @@ def _told_by(file: str) -> Body:
 
 
 def _grace(program: Program) -> int:
+    return math.ceil(program.stop.grace_seconds)
+
+
+def _upload(program: Program) -> int:
+    return math.ceil(program.limits.collect_seconds)
+
+
+def _ends_within(program: Program) -> int:
     """Seconds after which nothing of it runs that was told to end. An image without a command may take all there is."""
-    grace, upload = math.ceil(program.stop.grace_seconds), math.ceil(program.limits.collect_seconds)
-    return grace if all([program.command, *(each.command for each in program.containers)]) else grace + upload
+    under_main_sh = all([program.command, *(each.command for each in program.containers)])
+    return _grace(program) + (0 if under_main_sh else _upload(program))
 
 
 def _literal(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from time import monotonic
 
-from shared.domain.errors import Conflict, NotFound, Unavailable
+from shared.domain.errors import Conflict, NotFound, SimyardError, Unavailable
 from workers.runtimes.base import Name, NotMade, Observation, Run
 from workers.runtimes.kubernetes import status
 from workers.runtimes.kubernetes.cluster import Cluster
@@ -47,10 +47,7 @@ class PodLaunch:
         except NotMade:
             raise
         except (Conflict, Unavailable) as failure:  # the name is taken, or the answer was lost
-            try:
-                self._adopt()
-            except NotFound:  # nothing was made yet; the conflict was another, as of a quota that many ask at once
-                raise Unavailable(failure.detail, code="runtime_unavailable", remedy=failure.remedy) from failure
+            self._adopt(failure)
 
     def abandon(self) -> None:
         """Nothing was made yet."""
@@ -59,8 +56,12 @@ class PodLaunch:
     def _name(self) -> str:
         return str(self._pod["metadata"]["name"])
 
-    def _adopt(self) -> None:
-        there, wanted = self._cluster.get(self._name)["metadata"], self._pod["metadata"]
+    def _adopt(self, failure: SimyardError) -> None:
+        try:
+            there = self._cluster.get(self._name)["metadata"]
+        except NotFound:  # nothing was made yet; the conflict was another, as of a quota that many ask at once
+            raise Unavailable(failure.detail, code="runtime_unavailable", remedy=failure.remedy) from failure
+        wanted = self._pod["metadata"]
         same = all(there.get("labels", {}).get(label) == wanted["labels"][label]
                    for label in (INSTALLATION, JOB, ATTEMPT))
         if not same or there.get("annotations", {}).get(SPEC) != wanted["annotations"][SPEC]:

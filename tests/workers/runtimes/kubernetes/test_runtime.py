@@ -44,7 +44,7 @@ def started(runtime: KubernetesRuntime, script: str = "exit 0", **fields: object
     return new.name
 
 
-def test_a_life_costs_five_calls_and_needs_the_rights_of_pods_alone(
+def test_a_life_costs_four_calls_and_needs_the_rights_of_pods_alone(
         runtime: KubernetesRuntime, cluster: Cluster) -> None:
     name = started(runtime)
     cluster.wait(str(name), lambda pod: pod["status"]["phase"] == "Succeeded")
