@@ -1,5 +1,6 @@
 """The HTTP process. `create_app` is called by wsgi under gunicorn, and by tests."""
 
+from collections.abc import Callable
 from typing import Any
 
 from flask_openapi3.models.info import Info
@@ -40,8 +41,10 @@ def create_app(settings: WebSettings, connections: Connections) -> OpenAPI:
     app = OpenAPI("webapp", info=Info(title="Simyard", version="1"), security_schemes=SECURITY, doc_ui=False,
                   validation_error_model=Problem, static_folder=None)
     app.url_map.strict_slashes = False
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies,  # type: ignore[method-assign]
-                            x_proto=settings.trusted_proxies, x_host=settings.trusted_proxies)
+    app.ensure_sync = _as_it_is  # type: ignore[method-assign,assignment]  # asked for all views and hooks
+    if trusted := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=trusted)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
@@ -59,3 +62,8 @@ def create_app(settings: WebSettings, connections: Connections) -> OpenAPI:
     app.register_blueprint(internal)
     api.register(app, settings.api_str)
     return app
+
+
+def _as_it_is(view: Callable[..., Any]) -> Callable[..., Any]:
+    """No view of ours and no hook is asynchronous."""
+    return view

@@ -33,9 +33,10 @@ def holder(account: Account) -> None:
 
 def record(response: Response) -> None:
     """Write the entry of this answer, if it calls for one. Never fails: what was done is done."""
-    caller, status = g.get("caller"), response.status_code
+    status = response.status_code
     if request.method in SAFE or (status >= 400 and status not in (401, 403)):
         return  # nothing was done; of those who are held back (429) there may be enough to fill the table
+    caller = g.get("caller")
     who = caller or (g.get("holder") if status >= 400 else None)  # who goes on with his login has not done anything
     if who is None and request.endpoint != LOGIN:
         return

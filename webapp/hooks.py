@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Mapping
 from functools import cache
-from secrets import token_hex
+from random import getrandbits
 
 from flask import Flask, Response, g, request
 
@@ -16,6 +16,10 @@ from webapp.parts import parts
 log = logging.getLogger(__name__)
 
 MAX_BODY = 1 << 20
+
+STANDING = (
+    ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"), ("Cache-Control", "no-store"))  # unless a view states another
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -29,14 +33,20 @@ def register(app: Flask) -> None:
 
 
 def _begin() -> None:
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if given and _SANE_ID.fullmatch(given) else token_hex(16)
+    headers = request.environ  # where a look for one that is not there costs nothing
+    given = headers.get("HTTP_X_REQUEST_ID", "")
+    request_id = g.request_id = given if given and _SANE_ID.fullmatch(given) else _make_id()
     g.began = time.perf_counter()
-    g.on_every_line = ids(request=g.request_id, **trace_of(request.headers.get("traceparent", "")),
-                          **_job_of(request.view_args or {}))
-    g.on_every_line.__enter__()
-    if not parts().settings.trusted_proxies and "X-Forwarded-For" in request.headers:
+    g.on_every_line = on_every_line = ids(request=request_id, **trace_of(headers.get("HTTP_TRACEPARENT", "")),
+                                          **_job_of(request.view_args or {}))
+    on_every_line.__enter__()
+    if "HTTP_X_FORWARDED_FOR" in headers and not parts().settings.trusted_proxies:
         _warn_of_a_proxy()
+
+
+def _make_id() -> str:
+    """One that nobody else has; not a secret, for which the kernel would have to be asked each time."""
+    return f"{getrandbits(128):032x}"
 
 
 @cache
@@ -54,29 +64,29 @@ def _job_of(path: Mapping[str, object]) -> dict[str, object]:
 
 def _finish(response: Response) -> Response:
     headers = response.headers
-    headers["X-Request-Id"] = g.request_id
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    headers.setdefault("Referrer-Policy", "no-referrer")
-    headers.setdefault("Cache-Control", "no-store")
+    stated = {name.lower() for name, _ in headers}
+    headers.add("X-Request-Id", g.request_id)
+    for name, value in STANDING:
+        if name.lower() not in stated:
+            headers.add(name, value)
     if g.get("replayed"):
         headers["Idempotent-Replayed"] = "true"
     audit.record(response)
     seconds = time.perf_counter() - g.began
-    route = request.url_rule.rule if request.url_rule else None
-    parts().metrics.requests.observe(request.method, route, response.status_code, seconds)
-    _write_line(response, seconds)
+    method, rule = request.method, request.url_rule
+    parts().metrics.requests.observe(method, rule.rule if rule else None, response.status_code, seconds)
+    _write_line(method, response.status_code, seconds)
     return response
 
 
-def _write_line(response: Response, seconds: float) -> None:
+def _write_line(method: str, status: int, seconds: float) -> None:
     """A line for each request that changes or fails; polls and lists are there at DEBUG."""
-    quiet = request.method in ("GET", "HEAD", "OPTIONS") and response.status_code < 400
+    quiet = method in ("GET", "HEAD", "OPTIONS") and status < 400
     level = logging.DEBUG if quiet or request.endpoint == "internal.report" else logging.INFO
     if log.isEnabledFor(level):
         caller = g.get("caller")
-        log.log(level, "%s %s %d %.1f ms%s", request.method, request.path, response.status_code,
-                1000 * seconds, f" by {caller.id}" if caller else "")
+        log.log(level, "%s %s %d %.1f ms%s", method, request.path, status, 1000 * seconds,
+                f" by {caller.id}" if caller else "")
 
 
 def _end(_error: BaseException | None) -> None:

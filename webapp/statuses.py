@@ -25,7 +25,7 @@ GATHER_SECONDS = 0.002
 class Status:
     """The document as it is sent, its ETag, and who may see it: everybody, or if it is private the owner."""
 
-    text: str
+    body: bytes
     etag: str
     owner: UUID | None
     private: bool
@@ -58,10 +58,12 @@ class Statuses:
             batch = self._next
             batch.wanted.add(simulation)
             batch.waiting += 1
+            first = batch.waiting == 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="statuses", daemon=True)
                 self._thread.start()
-        self._asked.set()
+        if first:
+            self._asked.set()
         batch.read.wait()
         if batch.failure is not None:
             raise Unavailable(batch.failure.detail, code=batch.failure.code, remedy=batch.failure.remedy)
@@ -94,5 +96,5 @@ class Statuses:
 
 
 def _status(document: dict[str, Any], owner: UUID | None, private: bool) -> Status:
-    text = json.dumps(document) + "\n"
-    return Status(text, hashlib.sha256(text.encode()).hexdigest()[:32], owner, private)
+    body = f"{json.dumps(document)}\n".encode()
+    return Status(body, hashlib.sha256(body).hexdigest()[:32], owner, private)

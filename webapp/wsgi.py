@@ -1,5 +1,6 @@
 """What gunicorn loads (`webapp.wsgi:app`, one gevent worker): the application over its doors, and what gevent needs."""
 
+import gc
 import resource
 import signal
 from types import FrameType
@@ -19,6 +20,7 @@ from webapp.parts import NAME
 
 POOL_SIZE = 12  # twice: for transactions and for reading
 CONNECT_SECONDS = 5
+GC_THRESHOLDS = 10_000, 10, 10
 ANSWER_SECONDS = 70  # above the statement timeout: the server should be the one to give up
 
 
@@ -35,6 +37,14 @@ def allow_many_connections() -> None:
     """Raise the limit of open files as far as it goes: each stream is one, and the usual 1,024 are soon used up."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def keep_what_was_loaded() -> None:
+    """Have the collector of garbage not look at modules again and again, and look at all but the requests under way
+    less often: it took a tenth of a status poll's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def end_streams_at(signal_number: int) -> None:
@@ -65,3 +75,4 @@ if traced:
 if monkey.is_module_patched("socket"):
     extensions.set_wait_callback(wait_for_postgres)
     end_streams_at(signal.SIGTERM)
+keep_what_was_loaded()

@@ -61,9 +61,9 @@ def test_those_who_ask_while_it_is_read_share_the_next_statement(table: Table, s
         others = [pool.submit(statuses.find, simulation, None) for simulation in (ONE, TWO) * 10]
         until(lambda: statuses._next.waiting == 20)
         table.may_go_on.set()
-        assert first.result().text == '{"state": 0}\n'  # type: ignore[union-attr]
+        assert first.result().body == b'{"state": 0}\n'  # type: ignore[union-attr]
         found = [each.result() for each in others]
-    assert {each.text for each in found[::2] if each} == {'{"state": 1}\n'}
+    assert {each.body for each in found[::2] if each} == {b'{"state": 1}\n'}
     assert found[1::2] == [None] * 10
     assert table.asked == [{ONE}, {ONE, TWO}]
 

@@ -126,6 +126,7 @@ def _number(last_id: str | None, last: int) -> int | None:
 def _stream(opening: list[Frame], mailbox: Mailbox, parts: Parts, me: Caller) -> Iterator[bytes]:
     yield b"retry: 2000\n\n" + b"".join(each.data for each in opening)
     number, ended = opening[-1].number or 0, opening[-1].ends
+    del opening  # it may be large, and the stream long
     looked = time.monotonic()
     while not ended:
         frames = mailbox.take(HEARTBEAT_SECONDS)

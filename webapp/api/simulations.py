@@ -71,10 +71,12 @@ def show_status(path: Id) -> Response:
     found = parts().statuses.find(path.id, caller().viewer)
     if found is None:
         raise no_simulation(path.id)
-    headers = {"ETag": f'"{found.etag}"', "Cache-Control": "private, no-cache"}
-    if "If-None-Match" in request.headers and request.if_none_match.contains_weak(found.etag):
+    etag = f'"{found.etag}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    known = request.headers.get("If-None-Match")
+    if known == etag or (known is not None and request.if_none_match.contains_weak(found.etag)):
         return Response(status=304, headers=headers)
-    return Response(found.text, headers=headers, mimetype="application/json")
+    return Response(found.body, headers=headers, content_type="application/json")
 
 
 @api.get("/simulations/<uuid:id>/instances", responses={200: InstanceList, 404: PROBLEM})

@@ -17,7 +17,12 @@ class Requests:
             "simyard_http_request_duration_seconds",
             "Seconds until the answer began, by the route's rule; a stream's end is not waited for.",
             ("method", "route", "status"), buckets=BUCKETS, registry=registry)
+        self._series: dict[tuple[str, str, int], Histogram] = {}  # found quicker than by labels()
 
     def observe(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """A request was answered. `route`: the rule it matched, None when it matched none."""
-        self._seconds.labels(method if method in METHODS else OTHER, route or OTHER, status).observe(seconds)
+        key = method if method in METHODS else OTHER, route or OTHER, status
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = self._seconds.labels(*key)
+        series.observe(seconds)

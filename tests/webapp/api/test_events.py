@@ -1,3 +1,4 @@
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,6 +89,19 @@ def test_a_snapshot_of_more_instances_than_may_be_is_cut_and_says_so(
             reset = stream.wait("reset").data
         assert set(reset) == {"number", "simulation", "jobs", "cut"}
         assert ([job["job"] for job in reset["jobs"]], reset["cut"]) == (list(map(str, shown)), cut)
+
+
+def test_a_stream_lets_go_of_what_it_began_with(web: Web, operator: User) -> None:
+    simulation = operator.submit()
+    (job,) = web.jobs(simulation)
+    web.settle()
+    with streaming(web, operator, simulation) as stream:
+        stream.wait("reset")
+        web.start(job)
+        stream.wait("transition")
+        gc.collect()
+        kept = [each for each in gc.get_objects() if isinstance(each, Frame) and b"event: reset" in each.data]
+    assert kept == []
 
 
 def test_what_has_ended_gives_a_snapshot_and_the_end(web: Web, operator: User) -> None:
