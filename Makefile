@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 unexport PYTHONDONTWRITEBYTECODE
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: install demo up test check check-code check-units audit bench openapi lock
+.PHONY: install demo up test check check-code check-units promtool audit bench openapi lock
 
 install: .venv/installed  ## .venv with everything, from the hashed locks
 
@@ -37,6 +37,13 @@ check-code:
 
 check-units:
 	$(BIN)/pytest --numprocesses 2 --dist loadscope -m "not servers and not long"
+
+promtool: .venv/bin/promtool  ## for the tests of the alerts: Debian's, without the daemon that comes with it; needs no root
+
+.venv/bin/promtool: | install
+	mkdir -p .venv/prometheus
+	cd .venv/prometheus && apt-get download --quiet prometheus && dpkg-deb --extract prometheus_*.deb .
+	mv .venv/prometheus/usr/bin/promtool $@ && rm -r .venv/prometheus
 
 audit: install .venv-audit/installed  ## the manifests, by checkov, which does not get on with our own packages
 	rm -rf .venv-audit/manifests && mkdir .venv-audit/manifests

@@ -3,12 +3,14 @@
 import gc
 import resource
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
 import gevent.socket
 import psycopg2
 from gevent import monkey
+from gunicorn.arbiter import Arbiter
 from psycopg2 import extensions
 
 from shared import logs, traces
@@ -59,7 +61,16 @@ def end_streams_at(signal_number: int) -> None:
     signal.signal(signal_number, stop)
 
 
-settings = read(WebSettings)
+def settings_or_halt() -> WebSettings:
+    """The settings; wrong ones end gunicorn too, which starts a worker anew whatever other code it exits with. They
+    get here when gunicorn runs without webapp.gunicorn, or were changed before a reload."""
+    try:
+        return read(WebSettings)
+    except SystemExit:
+        sys.exit(Arbiter.APP_LOAD_ERROR)
+
+
+settings = settings_or_halt()
 logs.configure(settings.log_level)
 traced = traces.begin("simyard-web", settings)
 allow_many_connections()

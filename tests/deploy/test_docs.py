@@ -4,6 +4,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ DEPLOY, RUNBOOK = ROOT / "docs/deploy.md", ROOT / "docs/runbook.md"
 PAGES = pytest.mark.parametrize("page", [DEPLOY, RUNBOOK], ids=lambda page: page.stem)
 # Of others, which the pages say where to get.
 PROGRAMS = {
-    "alembic", "celery", "cosign", "curl", "docker", "echo", "eval", "export", "gunicorn", "helm", "kubectl", "lsof",
-    "make", "minikube", "pip", "psql", "python", "python3", "rclone", "sh", "source", "sudo", "umask", "base64", "bash"}
+    "alembic", "base64", "bash", "cd", "celery", "cosign", "curl", "docker", "echo", "eval", "export", "git",
+    "gunicorn", "helm", "kind", "kubectl", "lsof", "make", "minikube", "pip", "psql", "python", "python3", "rclone",
+    "sh", "source", "sudo", "umask"}
 KINDS = {"deployment": "Deployment", "statefulset": "StatefulSet", "service": "Service", "cronjob": "CronJob"}
 VERBS_OF_TWO = {"config set-context", "create job", "create secret", "rollout restart", "rollout status",
                 "rollout undo", "rollout history", "set image"}
@@ -120,7 +122,7 @@ def test_kubectl_is_asked_for_objects_that_exist(page: Path) -> None:
         for kind, name in re.findall(r"\b(deployment|statefulset|service|cronjob)/([\w-]+)", text):
             assert name in objects[KINDS[kind]] or PLACEHOLDER.fullmatch(name), text
         for namespace in re.findall(r"--namespace ([\w-]+)", text):
-            assert namespace in objects["Namespace"] | {"kube-system"}, text
+            assert namespace in objects["Namespace"] | {"kube-system", "ingress-nginx", "argocd"}, text
         for app in re.findall(r"--selector app=([\w-]+)", text):
             assert app in labels, text
         for secret in re.findall(r"\bsecret (?:generic )?([\w-]+)", text):
@@ -161,6 +163,18 @@ def test_compose_services_and_containers_exist(page: Path) -> None:
             [service] = [each for each in services().values() if each["container_name"] == name]
             assert service["image"].startswith(next(word for word in command if ":" in word and word.split(":")[0] in
                                                     ("postgres", "redis", "chrislusf/seaweedfs")))
+
+
+def test_what_helm_is_told_to_set_are_values_of_the_chart() -> None:
+    values = yaml.safe_load((ROOT / "k8s/chart/values.yaml").read_text())
+    [command] = [each for each in commands(DEPLOY) if each[:3] == ["helm", "install", "robot"]]
+    named = [word.split("=")[0] for before, word in pairwise(command) if before == "--set"]
+    assert len(named) > 5
+    for name in named:
+        found = values
+        for part in name.split("."):
+            found = found[part]
+        assert not isinstance(found, dict), name
 
 
 @PAGES

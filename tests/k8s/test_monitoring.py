@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.k8s.rendering import K8S, base_with, of_kind
 from tests.webapp.web import Web
 
 PLACE = K8S / "components/monitoring"
+BIN = Path(sys.executable).parent
 # Of node_exporter, kube-state-metrics, the kubelet and ArgoCD, which kube-prometheus-stack brings or scrapes.
 OTHERS = {
     "node_cpu_seconds_total", "node_memory_MemAvailable_bytes", "node_memory_MemTotal_bytes",
@@ -111,10 +113,10 @@ def test_every_alert_says_what_is_wrong_and_what_to_do_and_is_tried() -> None:
 
 
 def test_the_rules_do_what_their_tests_say(tmp_path: Path) -> None:
-    """With promtool, where there is one: in PATH, or as PROMTOOL names it."""
-    promtool = os.environ.get("PROMTOOL") or shutil.which("promtool")
+    """With promtool, where there is one: as PROMTOOL names it, in .venv/bin or in PATH."""
+    promtool = os.environ.get("PROMTOOL") or shutil.which("promtool", path=f"{BIN}{os.pathsep}{os.environ['PATH']}")
     if promtool is None:
-        pytest.skip("no promtool: it is part of Debian's package prometheus")
+        pytest.skip("no promtool: `make promtool` fetches Debian's, or name one by the variable PROMTOOL")
     spec = base_with("monitoring")["PrometheusRule", "robot", "robot"]["spec"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
     shutil.copy(PLACE / "rules-test.yaml", tmp_path)

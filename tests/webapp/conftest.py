@@ -1,12 +1,15 @@
-"""The application over real servers, and a user of each role."""
+"""The application over real servers, and a user of each role. The headers of every answer are held against the
+description."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
+from flask import Response, request, request_finished
 
 from shared.connections import Connections
 from shared.settings import WebSettings
 from standalone.servers import Servers
+from tests.webapp.described import differences
 from tests.webapp.web import User, Web, make_settings
 from webapp import create_app
 from webapp.bell import Bell
@@ -29,10 +32,18 @@ def make_web() -> Iterator[Callable[[WebSettings], Web]]:
         bell = Bell()
         connections = Connections(settings, application="test", pool_size=10, after=bell.ring)
         bell.serve(connections.lifecycle)
-        made.append(Web(create_app(settings, connections), connections, bell))
+        app = create_app(settings, connections)
+        request_finished.connect(compare, app)
+        made.append(Web(app, connections, bell))
         return made[-1]
 
+    wrong: list[str] = []
+
+    def compare(_: object, response: Response) -> None:
+        wrong.extend(differences(request.url_rule, request.method, response))
+
     yield make
+    assert wrong == []
     for web in made:
         web.bell.wait(30)
         web.parts.close()

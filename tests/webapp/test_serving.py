@@ -93,6 +93,19 @@ def _answers(port: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize(("options", "code"), [(["-c", "python:webapp.gunicorn"], os.EX_CONFIG), ([], 4)])
+def test_wrong_settings_stop_the_server_and_are_told_once(options: list[str], code: int, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", *options, "-k", "gevent", "-w", "1", "-b", "127.0.0.1:0",
+         "--no-control-socket", "webapp.wsgi:app"],
+        env={"PATH": os.environ["PATH"], "SECRET_KEY": "short"}, cwd=tmp_path, capture_output=True, text=True,
+        timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    [told] = [line for line in done.stderr.splitlines() if line.startswith("simyard: ")]
+    assert all(name in told for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "MINIO_ENDPOINT"))
+    assert "Traceback" not in done.stderr
+
+
 def test_the_main_way_through_a_real_server(served: Served) -> None:
     simulation = served.submit(repeats=3, parameters={"a": {"grid": list(range(500))}})
     with served.stream(simulation) as stream:

@@ -9,6 +9,7 @@ from flask import Response
 from shared.domain.errors import NotFound
 from shared.domain.states import BundleState
 from webapp import uploads, writes
+from webapp.api.headers import once
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.bundles import (
@@ -66,7 +67,7 @@ def delete_bundle(path: Id) -> Response:
     return Response(status=204)
 
 
-@api.post("/bundles", responses={201: Ticket, 200: Ticket, 429: PROBLEM})
+@api.post("/bundles", responses={201: once(Ticket), 200: once(Ticket), 429: PROBLEM})
 @needs("operator")
 def announce_bundle(body: Announcement) -> Response:
     """Begin to upload a recording: PUT each part to its URL, then complete.

@@ -12,6 +12,7 @@ from flask import Response, request
 from shared.domain.errors import Conflict, IllegalTransition, NotFound, Unavailable
 from shared.domain.states import ENDED, State
 from webapp import playbacks
+from webapp.api.headers import once
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.playbacks import Admission, NewPlayback, Order, Playback
@@ -36,7 +37,7 @@ UPGRADED: dict[Any, Any] = {101: {"description": "Switching Protocols"}, 404: PR
 STREAM: dict[Any, Any] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
-@api.post("/playbacks", responses={202: Playback, 404: PROBLEM, 409: PROBLEM})
+@api.post("/playbacks", responses={202: once(Playback), 404: PROBLEM, 409: PROBLEM})
 @needs("operator")
 def start_playback(body: NewPlayback) -> Response:
     """Play a bundle. It ends when it is stopped, or when nobody has looked for ten minutes."""

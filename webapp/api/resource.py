@@ -3,16 +3,19 @@ their annotations (path, query, body) what that input is. flask-openapi3 makes t
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from http import HTTPMethod
 from typing import Any, TypeVar, get_origin
 
 from flask import Response, current_app, json, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
+from flask_openapi3.utils import parse_rule
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import UnsupportedMediaType
 
 from shared.domain.errors import FieldError, InvalidSpec, NotFound
 from webapp import strict_json, wording
+from webapp.api import headers
 from webapp.auth.permissions import admit
 from webapp.problems import BadRequest
 
@@ -36,8 +39,12 @@ class Resource(APIBlueprint):
         self.scope = scope or tag or name  # what the scopes of API tokens call it
 
     def _collect_openapi_info(self, rule: str, func: Callable[..., Any], *, responses: Any = None,
-                              **options: Any) -> Any:
-        return super()._collect_openapi_info(rule, func, responses=_own(responses or {}), **options)
+                              method: str = HTTPMethod.GET, **options: Any) -> Any:
+        answers = responses or {}
+        found = super()._collect_openapi_info(rule, func, responses=_own(answers), method=method, **options)
+        path = self.paths[parse_rule(rule, url_prefix=self.url_prefix)]
+        headers.describe(getattr(path, method.lower()), answers)
+        return found
 
     @staticmethod
     def create_view_func(func: Callable[..., Any], header: Any, cookie: Any, path: Any, query: Any,  # type: ignore[override]  # noqa: PLR0917
@@ -64,8 +71,9 @@ class Resource(APIBlueprint):
 
 
 def _own(responses: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The same, each with a dict of its own: flask-openapi3 writes the name of the status into it."""
-    return {status: dict(each) if isinstance(each, dict) else each for status, each in responses.items()}
+    """The same without headers, each with a dict of its own: flask-openapi3 writes the name of the status into it."""
+    shapes = {status: each.shape if isinstance(each, headers.Having) else each for status, each in responses.items()}
+    return {status: dict(shape) if isinstance(shape, dict) else shape for status, shape in shapes.items()}
 
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -8,6 +8,7 @@ from flask import Response, request
 from shared.domain.errors import NotFound
 from shared.domain.specs import SimulationSpec
 from shared.domain.states import Kind
+from webapp.api.headers import ETAG, having, once
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.instances import InstanceList, InstanceQuery
@@ -33,15 +34,15 @@ from webapp.submissions import links, submit, try_out
 api = Resource("simulations", "Submissions: a template, the space of its parameters, and how it went")
 
 
-@api.post("/simulations", responses={202: Accepted, 200: DryRun, 409: PROBLEM, 429: PROBLEM})
+@api.post("/simulations", responses={202: once(Accepted), 200: DryRun, 409: PROBLEM, 429: PROBLEM})
 @needs("operator")
 def submit_simulation(body: SimulationSpec, query: SubmitQuery) -> Response:
     """Submit a simulation: one instance for each set of parameters and repeat.
 
     With dry_run nothing is made and no Idempotency-Key used: the answer shows the instances, or all that is wrong."""
+    key = key_of_request(caller().id, body)
     if query.dry_run:
         return answer(try_out(parts(), body, caller().id, caller().viewer))
-    key = key_of_request(caller().id, body)
     status, made = submit(parts(), body, caller().id, caller().viewer, key)
     return answer(made, status, {"Location": made["links"]["self"]})
 
@@ -62,7 +63,7 @@ def show_simulation(path: Id) -> Response:
     return answer(_linked(_find(path.id)))
 
 
-@api.get("/simulations/<uuid:id>/status", responses={200: Status, 304: None, 404: PROBLEM})
+@api.get("/simulations/<uuid:id>/status", responses={200: having(Status, ETAG), 304: having(None, ETAG), 404: PROBLEM})
 @needs("viewer")
 def show_status(path: Id) -> Response:
     """The summary to poll: state, counts and verdicts.

@@ -7,6 +7,7 @@ from flask import Response
 from shared.domain.errors import FieldError, NotFound
 from shared.domain.specs import Limits, Resources, TemplateSpec
 from webapp import templates
+from webapp.api.headers import once
 from webapp.api.resource import PROBLEM, Resource, answer, invalid
 from webapp.api.schemas.templates import (
     MAX_VERSION,
@@ -34,7 +35,7 @@ def list_templates(query: TemplateQuery) -> Response:
     return answer({"items": [_shown(item) for item in items], "next": following})
 
 
-@api.post("/templates", responses={201: Template, 409: PROBLEM})
+@api.post("/templates", responses={201: once(Template), 409: PROBLEM})
 @needs("operator")
 def create_template(body: TemplateSpec) -> Response:
     """Make a template; it begins with version 1. Tags of images mean for ever what they mean now."""

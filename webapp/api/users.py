@@ -6,6 +6,7 @@ from flask import Response
 
 from shared.domain.errors import Conflict, FieldError, NotFound
 from webapp import audit, writes
+from webapp.api.headers import LOCATION, having
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.users import AuditList, AuditQuery, NewUser, User, UserChanges, UserList, UserQuery
@@ -27,7 +28,7 @@ def list_users(query: UserQuery) -> Response:
     return answer({"items": items, "next": following})
 
 
-@api.post("/users", responses={201: User, 409: PROBLEM})
+@api.post("/users", responses={201: having(User, LOCATION), 409: PROBLEM})
 @needs("admin")
 def create_user(body: NewUser) -> Response:
     """Give somebody access."""

@@ -73,6 +73,12 @@ class Gauges(Collector):
             (kind,): self._settings.slots[kind] for kind in Kind})
         yield _gauge("simyard_slots_used", "How many are, from STARTING until COLLECTING is left.", ("kind",), {
             (kind,): found.used[kind] for kind in Kind})
+        yield _gauge("simyard_watcher_leads", "1 while a watcher leads, 0 when none does; host: where the one is that "
+                     "leads or led last.", ("host",), {(found.leader.host,): found.leader.leads})
+        yield _gauge("simyard_recorders", "Recorders of the instances that ended within 15 minutes (the newest 2000 "
+                     "jobs), each attempt's that ran, by how they ended: well; replaced, where one died and another "
+                     "finished its work; failed, where something that was recorded did not arrive.", ("end",),
+                     {(end,): attempts for end, attempts in found.recorders.items()})
         yield _phases(found.phases)
 
 

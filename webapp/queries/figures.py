@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, literal, select, text, union_all
+from sqlalchemy import Connection, Select, bindparam, case, func, literal, select, text, union_all
 
-from shared.domain.states import ENDED, LIVE, Kind, State
+from shared.domain.states import ENDED, LIVE, Kind, Reason, State
 from shared.persistence import admission
-from shared.persistence.models import jobs
+from shared.persistence.models import NOW, attempts, jobs
 
 PATIENCE = timedelta(seconds=3)
 WINDOW = timedelta(minutes=15)
 WINDOW_JOBS = 2000
 QUANTILES = (0.5, 0.95, 0.99)
+RECORDER_ENDS = ("well", "replaced", "failed")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,14 @@ class PhaseTimes:
 
 
 @dataclass(frozen=True)
+class Leader:
+    """The host of the watcher that leads, or led last (empty: none ever did), and whether it does."""
+
+    host: str
+    leads: bool
+
+
+@dataclass(frozen=True)
 class Figures:
     """Everything a scrape wants to know of the database."""
 
@@ -38,6 +47,8 @@ class Figures:
     launches: Mapping[str, int]  # starts that are due or under way, by kind
     upkeep: int  # stops and collects that are
     phases: Sequence[PhaseTimes]
+    recorders: Mapping[str, int]  # by RECORDER_ENDS
+    leader: Leader
 
 
 def _count_of(kind: Kind, state: State, *conditions: Any) -> Select[Any]:
@@ -88,6 +99,21 @@ _PHASES = text("""
     GROUP BY job.kind, phase.name
 """).bindparams(bindparam("ended", sorted(ENDED), expanding=True))
 
+# Of the attempts whose program ran. One of which something did not arrive failed, whatever else it found.
+_LATELY = (select(jobs.c.id).where(jobs.c.kind == Kind.INSTANCE, jobs.c.state.in_(sorted(ENDED)),
+                                  jobs.c.ended_at > NOW - WINDOW)
+           .order_by(jobs.c.ended_at.desc()).limit(WINDOW_JOBS).cte("lately"))
+_RECORDER = case(
+    (attempts.c.facts.is_(None) | attempts.c.kept | (attempts.c.outcome == Reason.UPLOAD_FAILED), "failed"),
+    (attempts.c.salvages > 0, "replaced"), else_="well").label("recorder")
+_RECORDERS = (select(_RECORDER, func.count().label("attempts")).join(_LATELY, _LATELY.c.id == attempts.c.job)
+              .where(attempts.c.ended_at.is_not(None),
+                     attempts.c.started_at.is_not(None) | attempts.c.exit_code.is_not(None))
+              .group_by(_RECORDER))
+
+_LEADER = text("SELECT split_part(holder, ':', 1) AS host, until > clock_timestamp() AS leads FROM leases "
+               "WHERE name = 'watcher'")
+
 
 def read(tx: Connection, slots: Mapping[str, int], most: int | None = None) -> Figures:
     """All of it, where so many slots of each kind are given out, and `most` of them to a user who has no limit of his
@@ -98,7 +124,7 @@ def read(tx: Connection, slots: Mapping[str, int], most: int | None = None) -> F
     used = {str(kind): sum(found.get((kind, state), 0) for state in LIVE) for kind in Kind}
     free = {kind: max(0, slots[kind] - used[kind]) for kind in Kind}
     upkeep = sum(found.get((kind, state), 0) for kind in Kind for state in (State.STOPPING, State.COLLECTING))
-    return Figures(found, used, _launches(tx, slots, free, most), upkeep, _phases(tx))
+    return Figures(found, used, _launches(tx, slots, free, most), upkeep, _phases(tx), _recorders(tx), _leader(tx))
 
 
 def _launches(tx: Connection, slots: Mapping[str, int], free: Mapping[Kind, int], most: int | None) -> dict[str, int]:
@@ -114,3 +140,12 @@ def _launches(tx: Connection, slots: Mapping[str, int], free: Mapping[Kind, int]
 def _phases(tx: Connection) -> list[PhaseTimes]:
     rows = tx.execute(_PHASES, {"window": WINDOW, "jobs": WINDOW_JOBS, "quantiles": list(QUANTILES)})
     return [PhaseTimes(row.kind, row.name, row.jobs, row.total, row.quantiles) for row in rows]
+
+
+def _recorders(tx: Connection) -> dict[str, int]:
+    return dict.fromkeys(RECORDER_ENDS, 0) | {row.recorder: row.attempts for row in tx.execute(_RECORDERS)}
+
+
+def _leader(tx: Connection) -> Leader:
+    row = tx.execute(_LEADER).one_or_none()
+    return Leader("", leads=False) if row is None else Leader(row.host, row.leads)

@@ -130,6 +130,28 @@ def test_a_change_documents_no_defaults_for_what_is_not_stated_stays(lonely: Web
     assert [name for name in changes for field in shapes[name]["properties"].values() if "default" in field] == []
 
 
+def test_headers_are_described_where_they_are(lonely: Web) -> None:
+    described = lonely.app.test_client().get("/openapi.json").get_json()
+    sent: dict[str, set[str]] = {}
+    told: dict[str, set[str]] = {}
+    for path, item in described["paths"].items():
+        for method, operation in item.items():
+            where = f"{method.upper()} {path.removeprefix('/api/v1')}"
+            for each in operation.get("parameters", []):
+                if each["in"] == "header":
+                    sent.setdefault(each["name"], set()).add(where)
+            for status, answer in operation["responses"].items():
+                for name in answer.get("headers", {}):
+                    told.setdefault(name, set()).add(where)
+                assert (status in ("429", "503")) is ("Retry-After" in answer.get("headers", {})), where
+    creating = {"POST /simulations", "POST /templates", "POST /bundles", "POST /playbacks"}
+    assert sent == {"Idempotency-Key": creating, "If-None-Match": {"GET /simulations/{id}/status"}}
+    assert told["Idempotent-Replayed"] == creating
+    assert told["ETag"] == sent["If-None-Match"]
+    assert told["Location"] == creating | {
+        "POST /users", "GET /instances/{id}/logs", "GET /instances/{id}/files/{name}", "GET /bundles/{id}/files/{name}"}
+
+
 def test_no_two_shapes_have_one_name(lonely: Web) -> None:
     described = lonely.app.test_client().get("/openapi.json").get_json()["components"]["schemas"]
     names = [name for name, _ in SHAPES]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.domain.states import Kind, State
 from shared.messaging.failures import KEY
+from shared.persistence.queries import hold_lease
 from shared.settings import WebSettings
 from tests.waiting import until
 from tests.webapp.web import User, Web
@@ -78,6 +80,18 @@ def test_phases_of_what_ended_are_timed(web: Web, operator: User) -> None:
                      for each in (0.5, 0.95, 0.99)]
         assert quantiles == [scrape.value("simyard_job_phase_seconds_sum", **labels)] * 3
     assert scrape.value("simyard_job_phase_seconds_count", kind="ingest", phase="running") == 0
+
+
+def test_who_leads_and_how_recorders_ended_are_told(web: Web, operator: User) -> None:
+    assert Scrape(web).value("simyard_watcher_leads", host="") == 0
+    [job] = web.jobs(operator.submit())
+    web.start(job)
+    web.finish(job)  # its recorder has said nothing
+    with web.database.transaction() as tx:
+        hold_lease(tx, "watcher", "a:1:2", timedelta(minutes=1))
+    scrape = Scrape(web)
+    assert scrape.value("simyard_watcher_leads", host="a") == 1
+    assert [scrape.value("simyard_recorders", end=end) for end in ("well", "replaced", "failed")] == [0, 0, 1]
 
 
 def test_requests_are_timed_by_the_rule_of_their_route(web: Web, viewer: User) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,10 +14,11 @@ from shared.domain.moves import Move
 from shared.domain.states import Kind, State
 from shared.lifecycle import Lifecycle
 from shared.persistence.database import Database
-from shared.persistence.models import NOW, attempts, installation, jobs
+from shared.persistence.models import NOW, attempts, installation, jobs, leases
+from shared.persistence.queries import hold_lease
 from tests.shared.test_lifecycle_of_ingests import Shelf
 from webapp.queries import figures
-from webapp.queries.figures import Figures
+from webapp.queries.figures import Figures, Leader
 
 SLOTS = dict.fromkeys(map(str, Kind), 4)
 
@@ -137,6 +139,35 @@ def test_phases_of_what_ended_long_ago_or_never_started_are_not_told(shelf: Shel
     with shelf.database.transaction() as tx:
         tx.execute(update(jobs).values(ended_at=jobs.c.ended_at - timedelta(minutes=16)))
     assert read(shelf.database).phases == []
+
+
+def test_recorders_are_told_by_how_they_ended(shelf: Shelf) -> None:
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("well", {"facts": {}}), ("well", {"facts": {}, "started_at": None, "exit_code": 1}),
+        ("replaced", {"facts": {}, "salvages": 1}), ("failed", {"salvages": 3}),
+        ("failed", {"facts": {}, "kept": True}), ("failed", {"facts": {}, "outcome": "upload_failed"}),
+        ("nothing ran", {"started_at": None, "exit_code": None})]
+    for _, columns in ways:
+        job = shelf.collecting()
+        shelf.finish(job)
+        with shelf.database.transaction() as tx:
+            tx.execute(update(attempts).where(attempts.c.job == job).values(columns))
+    shelf.finish(shelf.collecting_ingest(), "upload_failed")
+    shelf.collecting()
+    assert read(shelf.database).recorders == {"well": 2, "replaced": 1, "failed": 3}
+    with shelf.database.transaction() as tx:
+        tx.execute(update(jobs).values(ended_at=jobs.c.ended_at - timedelta(minutes=16)))
+    assert read(shelf.database).recorders == {"well": 0, "replaced": 0, "failed": 0}
+
+
+def test_who_leads_is_told_until_the_lease_has_run_out(database: Database) -> None:
+    assert read(database).leader == Leader("", leads=False)
+    with database.transaction() as tx:
+        assert hold_lease(tx, "watcher", "robot-watcher-a:7:0f1e", timedelta(minutes=1))
+    assert read(database).leader == Leader("robot-watcher-a", leads=True)
+    with database.transaction() as tx:
+        tx.execute(update(leases).values(until=NOW))
+    assert read(database).leader == Leader("robot-watcher-a", leads=False)
 
 
 def test_moves_meanwhile_change_nothing_of_one_reading(shelf: Shelf) -> None:
