@@ -12,6 +12,7 @@ from webapp.images.wire import Refused
 
 MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 CONFIG_TYPES = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_MOST_BYTES = 64 << 10  # of a command, which is kept and shown for each image of each version
 _COMMAND = TypeAdapter[tuple[str, ...]](Command)
 
 
@@ -65,6 +66,8 @@ def command_of(registry: Registry, digest: str) -> tuple[str, ...]:
     words = [*(said.Entrypoint or ()), *(said.Cmd or ())]
     if not words:
         raise _unknown("it states neither ENTRYPOINT nor CMD")
+    if sum(len(word.encode()) for word in words) > _MOST_BYTES:
+        raise _unknown("its ENTRYPOINT and CMD have more than 64 KiB")
     try:
         return _COMMAND.validate_python(words)
     except ValidationError as error:

@@ -75,6 +75,12 @@ def test_an_image_runs_its_entrypoint_with_its_cmd(
         ("HEAD", "/v2/us/robot/manifests/1"), ("GET", "/v2/us/robot/manifests/"), ("GET", "/v2/us/robot/blobs/")]
 
 
+def test_a_command_may_be_as_long_as_one_that_is_stated(registry: ImageRegistry) -> None:
+    words = ["x" * 4096] * 16
+    registry.push("us/robot:1", registry.image(Entrypoint=words[:1], Cmd=words[1:]))
+    assert command(registry) == tuple(words)
+
+
 def test_of_an_image_that_is_stated_by_digest_only_what_it_runs_is_asked(registry: ImageRegistry) -> None:
     digest = registry.keep(registry.image(Cmd=["go"]))
     assert command(registry, f"us/robot:old@{digest}") == ("go",)
@@ -138,7 +144,7 @@ def of(**fields: Any) -> bytes:
     (of(Cmd=["s\0h"]), "config.Cmd.0"), (b'{"config": {"Cmd": ["\\ud800"]}}', "all of it"),
     (b'{"config": {"Cmd": ["\xff"]}}', "all of it"),
     (of(Cmd=["sh", "x" * 4097]), "config.Cmd.1"), (of(Cmd=["sh"] * 257), "are no command"),
-    (of(Entrypoint=[""], Cmd=["sh"]), "may not be empty"),
+    (of(Cmd=["sh", *["x" * 4096] * 16]), "more than 64 KiB"), (of(Entrypoint=[""], Cmd=["sh"]), "may not be empty"),
     (b"", "all of it"), (b"no json", "all of it"), (b"[]", "all of it"), (b"[" * 100_000, "all of it"),
     (b'{"config": 1}', "config"), (b'{"x": "' + b"x" * (1 << 20) + b'"}', "more than 1 MiB"),
     (of(Cmd=["x" * (1 << 20)]), "more than 1 MiB")], ids=lambda each: repr(each[:40]))
