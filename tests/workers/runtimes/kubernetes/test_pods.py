@@ -194,7 +194,8 @@ RESOURCES = st.builds(Resources, cpu=st.none() | st.floats(0.01, 64), memory_mb=
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 WORDS = st.lists(TEXT, max_size=4).map(tuple)
 PROGRAMS = st.builds(
-    Program, command=WORDS, image=st.just("robot:1"), resources=RESOURCES,
+    Program, command=WORDS, image=st.just("robot:1"),
+    image_commands=st.dictionaries(st.sampled_from(["robot:1", "b:1"]), st.just(("go", "$x"))), resources=RESOURCES,
     network=st.sampled_from(["none", "cluster", "internet"]),
     env=st.dictionaries(st.from_regex("[A-Z]{1,5}", fullmatch=True), TEXT, max_size=3),
     containers=st.lists(st.builds(Container, name=st.from_regex("[a-z]{1,9}", fullmatch=True), image=st.just("b:1"),
