@@ -1,6 +1,7 @@
 """A registry of container images as the distribution specification has it, over HTTP, and ways for it to be bad."""
 
 import base64
+import hashlib
 import json
 import socket
 import ssl
@@ -17,6 +18,12 @@ A, B, C = (f"sha256:{each * 64}" for each in "abc")
 CERTIFICATE = Path(__file__).parent / "webapp" / "images" / "localhost.pem"
 
 
+OCI, DOCKER = "OCI", "Docker"
+KINDS = {  # the types of manifest and configuration
+    OCI: ("application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.config.v1+json"),
+    DOCKER: ("application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.container.image.v1+json")}
+
+
 @dataclass
 class Asked:
     """One request, as it came."""
@@ -28,16 +35,38 @@ class Asked:
 
 @dataclass
 class ImageRegistry:
-    """`images`: digests by `repository:tag`. With `realm` it wants a token of there, which itself gives at /token; with
+    """`images`: digests by `repository:tag`; `contents`: manifests and blobs by digest; `places`: where blobs are said
+    to lie, by digest. With `realm` it wants a token of there, which itself gives at /token; with
     `login` (name:password) nobody else gets one, or without a realm is let in. `bad` answers in its place."""
 
     images: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     realm: str | None = None
     login: str | None = None
     bad: Callable[[BaseHTTPRequestHandler], None] | None = None
     asked: list[Asked] = field(default_factory=list)
     host: str = ""
     closing: threading.Event = field(default_factory=threading.Event)
+
+    def keep(self, content: Any) -> str:
+        """The digest of this content, which is JSON unless it is bytes."""
+        kept = content if isinstance(content, bytes) else json.dumps(content).encode()
+        digest = f"sha256:{hashlib.sha256(kept).hexdigest()}"
+        self.contents[digest] = kept
+        return digest
+
+    def push(self, name: str, content: Any) -> str:
+        """Keep a manifest as the one behind `repository:tag`; its digest."""
+        self.images[name] = self.keep(content)
+        return self.images[name]
+
+    def image(self, config: Any = None, *, kind: str = OCI, **fields: Any) -> dict[str, Any]:
+        """The manifest of an image with this configuration, which is kept; `fields`: ENTRYPOINT and CMD otherwise."""
+        config = self.keep({"architecture": "amd64", "os": "linux", "config": fields} if config is None else config)
+        manifest, configuration = KINDS[kind]
+        return {"schemaVersion": 2, "mediaType": manifest, "layers": [],
+                "config": {"mediaType": configuration, "digest": config, "size": len(self.contents[config])}}
 
     def token(self, scope: str) -> str:
         return f"token-of-{scope}"
@@ -65,6 +94,10 @@ class ImageRegistry:
             return reply(handler, 401, **{"WWW-Authenticate": f'Bearer realm="{self.realm}",service="tests"'})
         if self.login and not self.realm and shown != self._basic():
             return reply(handler, 401, **{"WWW-Authenticate": 'Basic realm="tests"'})
+        if tag in self.places:
+            return reply(handler, 307, Location=self.places[tag])
+        if tag in self.contents:
+            return reply(handler, 200, self.contents[tag])
         found = self.images.get(f"{repository}:{tag}")
         return reply(handler, 404) if found is None else reply(handler, 200, **{"Docker-Content-Digest": found})
 

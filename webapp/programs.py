@@ -8,7 +8,7 @@ from shared.domain.errors import FieldError, InvalidSpec
 from shared.domain.specs import Limits, Program, Resources, SimulationSpec, TemplateSpec
 from shared.settings import WebSettings, patterns
 from webapp.images.reference import Allowed, Reference
-from webapp.images.resolver import Digests
+from webapp.images.resolver import Images
 
 NETWORKS = ("none", "cluster", "internet")
 
@@ -90,16 +90,31 @@ def images_of(template: TemplateSpec) -> dict[str, str]:
     return main | {f"containers.{place}.image": each.image for place, each in enumerate(template.containers)}
 
 
-def pin(program: Program, main: Digests, others: Digests) -> Program:
-    """The program with the digests of its images, `main`'s of the main one, in place of their tags; an image without a
-    digest, of a deployment that resolves none, stays as it is."""
+def commandless_of(template: TemplateSpec) -> set[str]:
+    """The fields of those images that run what they say themselves."""
+    stated = {"image": template.command} | {
+        f"containers.{place}.image": each.command for place, each in enumerate(template.containers)}
+    return {field for field in images_of(template) if not stated[field]}
+
+
+def pin(program: Program, main: Images, others: Images) -> Program:
+    """The program with the digests of its images, `main`'s of the main one, in place of their tags, and with what those
+    run that no command is stated for; an image of a deployment that resolves none stays as it is."""
     containers = tuple(each.model_copy(update={"image": _pinned(each.image, others)}) for each in program.containers)
     image = None if program.image is None else _pinned(program.image, main)
-    return program.model_copy(update={"image": image, "containers": containers})
+    return program.model_copy(update={"image": image, "containers": containers,
+                                      "image_commands": dict(_image_commands(program, main, others))})
 
 
-def _pinned(image: str, digests: Digests) -> str:
-    return Reference.parse(image).pinned(digests[image]) if image in digests else image
+def _image_commands(program: Program, main: Images, others: Images) -> Iterator[tuple[str, tuple[str, ...]]]:
+    places = [(each.image, each.command, others) for each in program.containers]
+    for image, command, images in [(program.image or "", program.command, main), *places]:
+        if not command and image in images and (own := images[image].command):
+            yield _pinned(image, images), own
+
+
+def _pinned(image: str, images: Images) -> str:
+    return Reference.parse(image).pinned(images[image].digest) if image in images else image
 
 
 def is_allowed(image: str, settings: WebSettings) -> bool:

@@ -15,11 +15,12 @@ from shared.persistence import quotas
 from shared.settings import WebSettings
 from webapp import offload
 from webapp.idempotency import Answer, Key, replayed
+from webapp.images.resolver import Image
 from webapp.parameters.doubts import doubts
 from webapp.parameters.schema import compiled
 from webapp.parameters.sweeps import SEEDS, Sets, TooMuch, check_sets, expand
 from webapp.parts import Parts
-from webapp.programs import check_ceilings, check_runnable, images_of, limits_of, make_program, pin
+from webapp.programs import check_ceilings, check_runnable, commandless_of, images_of, limits_of, make_program, pin
 from webapp.queries import bundles
 from webapp.queries.simulations import PRIORITIES
 from webapp.templates import Template
@@ -35,7 +36,7 @@ UNKNOWN = Template("unknown", 0, TemplateSpec(name="unknown", command=("unknown"
 @dataclass
 class Draft:
     """What a submission would make, as far as it can be told, and why it is refused. `spec` states its seed; `total`
-    is how many instances it asks for, None where that cannot be known; `digests` are those of its own image."""
+    is how many instances it asks for, None where that cannot be known; `images` has its own image."""
 
     spec: SimulationSpec
     owner: UUID
@@ -43,7 +44,7 @@ class Draft:
     template: Template = UNKNOWN
     sets: Sets = field(default_factory=list)
     total: int | None = None
-    digests: dict[str, str] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
     refusals: list[Refused] = field(default_factory=list)
 
 
@@ -75,7 +76,7 @@ def try_out(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None
         "limits": _limits(parts, made),
         "refused": [_told(error) | {"code": refusal.code, "remedy": refusal.remedy} for refusal in made.refusals
                     for error in refusal.errors or (FieldError("body", refusal.detail),)],
-        "warnings": [_told(each) for each in _doubts(made)],
+        "warnings": [_told(each) for each in _doubts(parts, made)],
     }
 
 
@@ -89,10 +90,22 @@ def _limits(parts: Parts, made: Draft) -> dict[str, Any] | None:
     return limits_of(made.spec, made.template.spec, parts.settings).model_dump(mode="json")
 
 
-def _doubts(made: Draft) -> list[FieldError]:
+def _doubts(parts: Parts, made: Draft) -> list[FieldError]:
     if made.template is UNKNOWN:
         return []
-    return list(doubts(made.spec, compiled(made.template.spec.parameters), made.total))
+    found = list(doubts(made.spec, compiled(made.template.spec.parameters), made.total))
+    looked = parts.settings.resolves_images or parts.settings.runtime == "local"
+    return found if looked else found + _alone(made)
+
+
+def _alone(made: Draft) -> list[FieldError]:
+    """What is run as its image says, which nobody could look at."""
+    own = {} if made.spec.image is None else {"image": made.spec.image}
+    known = {image for image, each in {**made.template.images, **made.images}.items() if each.command is not None}
+    images, running = images_of(made.template.spec) | own, commandless_of(made.template.spec)
+    return [FieldError("template", f"states no command for {image}, and RESOLVE_IMAGES is off: what that runs is not "
+                                   "known, so its output is not kept and only SIGTERM asks it to end")
+            for place, image in images.items() if place in running and image not in known]
 
 
 def draft(parts: Parts, spec: SimulationSpec, owner: UUID, viewer: UUID | None,
@@ -159,15 +172,15 @@ def _resolve_image(parts: Parts, made: Draft) -> None:
         return
     own, template = made.spec.image, made.template
     if own is not None:
-        made.digests = parts.images.resolve({"image": own})
+        made.images = parts.images.resolve({"image": own}, commandless=() if template.spec.command else ("image",))
     if not parts.settings.resolves_images:
         return
     stated = {field: image for field, image in images_of(template.spec).items() if field != "image" or own is None}
-    if unresolved := [image for image in stated.values() if image not in template.digests]:
+    if unresolved := [image for field, image in stated.items() if not template.knows(field, image)]:
         raise InvalidSpec(
-            f"template {template.name}@{template.version} was made while tags were not resolved",
-            code="image_unresolved", errors=[FieldError("template", f"{image} has no digest") for image in unresolved],
-            remedy="PUT the template as it is: its next version has the digests")
+            f"template {template.name}@{template.version} was made while images were not resolved",
+            code="image_unresolved", errors=[FieldError("template", f"{image} was not") for image in unresolved],
+            remedy="PUT the template as it is: its next version has what they are")
 
 
 def _check_quota(parts: Parts, made: Draft) -> None:
@@ -199,8 +212,8 @@ def _submission(made: Draft, settings: WebSettings) -> Submission:
     template = made.template
     spec = made.spec.model_copy(update={
         "template": f"{template.name}@{template.version}", "name": made.spec.name or template.name})
-    program = pin(make_program(spec, template.spec, settings), made.digests if spec.image else template.digests,
-                  template.digests)
+    program = pin(make_program(spec, template.spec, settings), made.images if spec.image else template.images,
+                  template.images)
     return Submission(
         id=uuid4(), name=spec.name or template.name, owner=made.owner, visibility=spec.visibility, labels=spec.labels,
         template=template.name, template_version=template.version, spec=stored_spec(spec),

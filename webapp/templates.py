@@ -12,9 +12,9 @@ from shared.persistence.database import Database
 from shared.persistence.queries import claim_answer
 from webapp import writes
 from webapp.idempotency import Answer, Key, replayed
-from webapp.images.resolver import Digests, Resolver
+from webapp.images.resolver import Image, Images, Resolver
 from webapp.parameters.schema import check_schema
-from webapp.programs import images_of
+from webapp.programs import commandless_of, images_of
 from webapp.queries import templates as queries
 
 CACHE_SIZE = 256
@@ -22,12 +22,17 @@ CACHE_SIZE = 256
 
 @dataclass(frozen=True)
 class Template:
-    """One version of a template, with the digests of its images as they were when it was made."""
+    """One version of a template, with what its images were when it was made."""
 
     name: str
     version: int
     spec: TemplateSpec
-    digests: Digests = field(default_factory=dict)
+    images: Images = field(default_factory=dict)
+
+    def knows(self, place: str, image: str) -> bool:
+        """Whether it was found out what the image of that field is, and what it runs where no command is stated."""
+        found = self.images.get(image)
+        return found is not None and (found.command is not None or place not in commandless_of(self.spec))
 
 
 class Templates:
@@ -59,30 +64,30 @@ class Templates:
                               remedy=f"GET /templates/{name} shows the newest")
         return found
 
-    def create(self, spec: TemplateSpec, digests: Digests, owner: UUID, key: Key | None) -> Answer:
+    def create(self, spec: TemplateSpec, images: Images, owner: UUID, key: Key | None) -> Answer:
         """Make version 1; (status, answer), which are those of before for a known key.
 
         InvalidSpec when the parameters are no schema, Conflict when the name is taken."""
         check_schema(spec.parameters)
         with self._database.transaction() as tx:
             at = writes.now(tx)
-            stored = spec.model_dump(mode="json")
+            stored, found = spec.model_dump(mode="json"), _stored(images)
             body = {"version": 1, "owner": str(owner), "created_at": rfc3339(at), "archived_at": None,
-                    **queries.with_digests(stored, digests)}
+                    **queries.with_images(stored, found)}
             if key and (answer := claim_answer(tx, key.answering(201, body))):
                 return replayed(answer)
-            if not writes.add_template(tx, owner, stored, digests, at):
+            if not writes.add_template(tx, owner, stored, found, at):
                 raise Conflict(f"there is a template called {spec.name} already", code="name_taken",
                                errors=[FieldError("name", "is taken")],
                                remedy=f"PUT /templates/{spec.name} for its next version, or choose another name")
         return 201, body
 
-    def change(self, spec: TemplateSpec, digests: Digests) -> dict[str, Any]:
+    def change(self, spec: TemplateSpec, images: Images) -> dict[str, Any]:
         """Make the next version, unless the newest is the same, and take it out of the archive; the newest as the API
         answers it. InvalidSpec when the parameters are no schema."""
         check_schema(spec.parameters)
         with self._database.transaction() as tx:
-            writes.add_version(tx, spec.name, spec.model_dump(mode="json"), digests)
+            writes.add_version(tx, spec.name, spec.model_dump(mode="json"), _stored(images))
             writes.set_archived(tx, spec.name, archived=False)
         return show(self._database, spec.name)
 
@@ -96,7 +101,7 @@ class Templates:
             row = queries.version(tx, name, version)
         if row is None:
             return None
-        found = Template(name, version, TemplateSpec.model_validate(row.spec), row.digests)
+        found = Template(name, version, TemplateSpec.model_validate(row.spec), _found(row.images))
         self._cache[name, version] = found
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
@@ -111,13 +116,26 @@ def install(database: Database, spec: TemplateSpec, images: Resolver) -> str:
     stored = spec.model_dump(mode="json")
     with database.single() as tx:
         newest = queries.newest(tx, spec.name)
-    known = newest.digests if newest is not None and newest.spec == stored else {}
-    digests = images.resolve(images_of(spec), known)
+    known = _found(newest.images) if newest is not None and newest.spec == stored else {}
+    found = _stored(resolve(spec, images, known))
     with database.transaction() as tx:
-        if writes.add_template(tx, None, stored, digests, writes.now(tx)):
+        if writes.add_template(tx, None, stored, found, writes.now(tx)):
             return "made as version 1"
-        number = writes.add_version(tx, spec.name, stored, digests)
+        number = writes.add_version(tx, spec.name, stored, found)
     return "is there already" if number is None else f"changed, now version {number}"
+
+
+def resolve(spec: TemplateSpec, images: Resolver, known: Images | None = None) -> dict[str, Image]:
+    """What its images are, as Resolver.resolve has it."""
+    return images.resolve(images_of(spec), known, commandless=commandless_of(spec))
+
+
+def _stored(images: Images) -> dict[str, Any]:
+    return {image: found.stored() for image, found in images.items()}
+
+
+def _found(stored: dict[str, Any]) -> dict[str, Image]:
+    return {image: Image.of(each) for image, each in stored.items()}
 
 
 def show(database: Database, name: str, version: int | None = None) -> dict[str, Any]:

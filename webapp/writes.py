@@ -88,28 +88,29 @@ _ADD_AUDIT = text("""
 
 # -- templates ----------------------------------------------------------------------------------------------------
 
-def add_template(tx: Connection, owner: UUID | None, spec: dict[str, Any], digests: Mapping[str, str],
+def add_template(tx: Connection, owner: UUID | None, spec: dict[str, Any], images: Mapping[str, Any],
                  at: datetime) -> bool:
-    """Make the template with version 1; False when the name is taken. `digests`: of its images, as they are stated."""
+    """Make the template with version 1; False when the name is taken. `images`: what they are, as each
+    is stated."""
     template = uuid4()
     made = tx.execute(upsert(templates).values(id=template, name=spec["name"], owner=owner, created_at=at)
                       .on_conflict_do_nothing()).rowcount == 1
     if made:
-        tx.execute(insert(template_versions).values(template=template, version=1, spec=spec, digests=digests,
+        tx.execute(insert(template_versions).values(template=template, version=1, spec=spec, images=images,
                                                      created_at=at))
     return made
 
 
-def add_version(tx: Connection, name: str, spec: dict[str, Any], digests: Mapping[str, str]) -> int | None:
+def add_version(tx: Connection, name: str, spec: dict[str, Any], images: Mapping[str, Any]) -> int | None:
     """Give the template another version unless its newest is the same; the new number. Locks the template."""
     template = tx.execute(select(templates.c.id).where(templates.c.name == name).with_for_update()).scalar_one()
     newest = tx.execute(select(template_versions)
                         .where(template_versions.c.template == template)
                         .order_by(template_versions.c.version.desc()).limit(1)).one()
-    if (newest.spec, newest.digests) == (spec, digests):
+    if (newest.spec, newest.images) == (spec, images):
         return None
     tx.execute(insert(template_versions).values(template=template, version=newest.version + 1, spec=spec,
-                                                 digests=digests))
+                                                 images=images))
     return int(newest.version) + 1
 
 

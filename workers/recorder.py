@@ -43,15 +43,22 @@ class Sidecar:
 
     def __init__(self, control: Path) -> None:
         self._control = control
-        self._told = False
+        self._heard = False
         self.beside: list[str] = []  # containers that leave a status as well
         self.beside_seconds = 0.0
         signal.signal(signal.SIGTERM, self._hear)
-        # The kubelet's hook makes this file before it signals: what came while we were deaf is known by it.
-        self._told = (control / "leave").exists()
+        # The kubelet's hook makes this file as soon as the pod is to end, long before it signals: where it is there, a
+        # signal may have come while we were deaf, or be yet to come, once all programs have ended.
+        self._may_have_been_told = (control / "leave").exists()
+        self._begun = time.monotonic()
 
     def _hear(self, *_: Any) -> None:
-        self._told = True
+        self._heard = True
+
+    @property
+    def _told(self) -> bool:
+        """Whether we are to end; if that may have been said before we listened, once programs have had their time."""
+        return self._heard or (self._may_have_been_told and time.monotonic() >= self._begun + self.beside_seconds)
 
     def wait(self, seconds: float) -> bool:
         """Whether it came, looked at after this time or sooner."""
@@ -81,8 +88,8 @@ class Sidecar:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def stay(self) -> None:
-        """Until we are told to end."""
-        while not self._told:
+        """Until we are told to end, or may have been, for by now all has."""
+        while not (self._told or self._may_have_been_told):
             time.sleep(LOOK_SECONDS)
 
 

@@ -20,6 +20,9 @@ TIMEOUT_SECONDS = 20.0
 REPORT_TIMEOUT_SECONDS = 2.0  # the program is not held to its limits while this lasts
 LONGEST_PAUSE_SECONDS = 2.0
 MOST_READINGS = 3  # of a file that changes while it is read
+# How often object storage may say no, or forget what it was given, over all files of an attempt: two minutes. Past that
+# it is no passing trouble, and each file is given up after a few times.
+MOST_REFUSALS, FEWEST_TRIES = 60, 3
 
 T = TypeVar("T")
 
@@ -33,7 +36,7 @@ class Failed(Exception):
 
 
 class Refused(Exception):
-    """Web understood and will not have it; trying again would not help."""
+    """Web, or time and again object storage, understood and will not have it; trying again would not help."""
 
 
 class Over(Exception):
@@ -59,6 +62,7 @@ class Uplink:
         self._address: dict[str, str] = grant["address"]
         self._path = f"/internal/attempts/{grant['job']}/{grant['attempt']}"
         self._token: str = grant["token"]
+        self._refusals_left = MOST_REFUSALS
 
     def report(self, report: dict[str, Any]) -> dict[str, Any]:
         """Tell progress and log, once; raises Failed, for there will be another report."""
@@ -79,12 +83,13 @@ class Uplink:
 
     def upload(self, path: str, file: Path) -> tuple[int, str]:
         """Upload a plain file to the attempt's `path`, trying until it is there; its size in bytes and its sha256 in
-        hex. Raises Refused when web will not have it, Changed when it becomes shorter time and again, OSError.
+        hex. Raises Refused when web will not have it or object storage says no time and again, Changed when it becomes
+        shorter time and again, OSError.
 
         The file is read once, hashed on the way, a part at a time in memory. A part that does not arrive is sent again;
         all of them only where object storage has forgotten those before.
         """
-        changes = 0
+        changes, losses = 0, 0
         while True:
             try:
                 return self._upload(path, file)
@@ -93,13 +98,21 @@ class Uplink:
                 if changes == MOST_READINGS:
                     raise
             except Lost as lost:
+                losses += 1
+                self._refuse(str(lost), losses)
                 print(f"{path} is uploaded anew: {lost}", file=sys.stderr, flush=True)
                 time.sleep(LONGEST_PAUSE_SECONDS)
+
+    def _refuse(self, said: str, times: int) -> None:
+        """Count what object storage said of a file for so many times in a row; Refused when it is to be given up."""
+        self._refusals_left -= 1
+        if self._refusals_left < 0 and times >= FEWEST_TRIES:
+            raise Refused(f"tried {times} times: {said}")
 
     def _upload(self, path: str, file: Path) -> tuple[int, str]:
         with open_plain(file) as source:
             size, digest, etags = os.fstat(source.fileno()).st_size, hashlib.sha256(), list[str]()
-            upload = _Upload(partial(self._call, "POST"), path, size)
+            upload = _Upload(partial(self._call, "POST"), self._refuse, path, size)
             for number in range(upload.parts):
                 part = _exactly(source, min(upload.part_size, size - source.tell()))
                 digest.update(part)
@@ -151,10 +164,12 @@ def insist(deed: Callable[[], T]) -> T:
 
 
 class _Upload:
-    """A multipart upload in progress. Raises Lost when it has to begin anew."""
+    """A multipart upload in progress; `refuse` hears of each no. Raises Lost when it has to begin anew."""
 
-    def __init__(self, call: Callable[[str, dict[str, Any]], dict[str, Any]], path: str, size: int) -> None:
-        self._call, self._path, self._size = call, path, size
+    def __init__(self, call: Callable[[str, dict[str, Any]], dict[str, Any]], refuse: Callable[[str, int], None],
+                 path: str, size: int) -> None:
+        self._call, self._refuse, self._path, self._size = call, refuse, path, size
+        self._refused = 0  # times in a row
         begun = self._begin({})
         self._id, self.part_size, self._urls = begun["upload_id"], begun["part_size"], begun["urls"]
         self.parts = len(self._urls)
@@ -169,10 +184,14 @@ class _Upload:
     def _put(self, number: int, part: bytes) -> str:
         status, answer, headers = _request("PUT", self._urls[number], part, {}, TIMEOUT_SECONDS)
         if status == 200 and "etag" in headers:
+            self._refused = 0
             return headers["etag"].strip('"')
         said = f"object storage answers {status}: {answer[:200]!r}"
         if status == 404:
             raise Lost(said)
+        if 400 <= status < 500 and status not in (408, 429):
+            self._refused += 1
+            self._refuse(said, self._refused)
         if status in (400, 403):  # the time of its URLs has run out
             self._urls = self._begin({"upload_id": self._id})["urls"]
         raise Failed(said)

@@ -69,7 +69,7 @@ def upgrade() -> None:
                     postgresql_where=sa.text('ended_at IS NOT NULL'))
     op.create_index('ix_jobs_tally', 'jobs', ['kind', 'state'], unique=False,
                     postgresql_where=sa.text("state IN ('CANCELLED', 'FAILED', 'SUCCEEDED')"))
-    op.add_column('template_versions', sa.Column('digests', postgresql.JSONB(astext_type=sa.Text()),
+    op.add_column('template_versions', sa.Column('images', postgresql.JSONB(astext_type=sa.Text()),
                                                  server_default=sa.text("'{}'"), nullable=False))
     op.add_column('attempts', sa.Column('image_digest', sa.Text(), nullable=True))
     op.add_column('bundles', sa.Column('size', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
@@ -115,7 +115,7 @@ def downgrade() -> None:
     for column in ('deleted_at', 'keep_days', 'keep'):
         op.drop_column('simulations', column)
     op.drop_column('templates', 'archived_at')
-    op.drop_column('template_versions', 'digests')
+    op.drop_column('template_versions', 'images')
     op.drop_column('attempts', 'image_digest')
     op.drop_table('audit')
     op.drop_table('api_tokens')

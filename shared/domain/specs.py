@@ -5,7 +5,17 @@ import signal
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from shared.domain.errors import FieldError
 from shared.domain.states import Reason
@@ -26,6 +36,20 @@ Environment = Annotated[dict[Variable, Argument], Field(max_length=100)]
 RESERVED_VARIABLES = ("SIMYARD_", "ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
 RETRIABLE = (Reason.EVICTED, Reason.NODE_LOST, Reason.VANISHED, Reason.PREEMPTED, Reason.RUNTIME_ERROR,
              Reason.UPLOAD_FAILED)
+
+
+def _tuple_from_json(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _name_a_program(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value[0]:
+        raise ValueError("the first word is the program and may not be empty")
+    return value
+
+
+Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256), BeforeValidator(_tuple_from_json),
+                    AfterValidator(_name_a_program)]
 
 
 class Misfit(ValueError):
@@ -177,7 +201,7 @@ class TemplateSpec(Spec):
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(None,
         examples=["ghcr.io/us/robot:1.4"])
     """A container image; null where a command runs on the machine itself."""
-    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)] | None = Field(None,
+    command: Command | None = Field(None,
         examples=[["python3", "drive.py"]])
     """The program and its arguments; null: what the image says."""
     containers: Annotated[tuple[Container, ...], Field(max_length=20)] = ()
@@ -209,17 +233,10 @@ class TemplateSpec(Spec):
     network: Literal["none", "cluster", "internet"] = "none"
     """What it may reach."""
 
-    @field_validator("command", "containers", "tolerations", mode="before")
+    @field_validator("containers", "tolerations", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("command")
-    @classmethod
-    def _names_a_program(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and not value[0]:
-            raise ValueError("the first word is the program and may not be empty")
-        return value
 
     @field_validator("env")
     @classmethod
@@ -311,10 +328,11 @@ class Program(Spec):
     """What each attempt of a simulation runs: the template with the submission's overrides and every limit stated.
     `run_seconds_stated`: whether one of the two says how long it may run, or it is EXECUTION_TIMEOUT_SECONDS that does.
     `inputs`: the bundles that it is brought before it starts. A process has a command; a container has an image, and
-    without a command does what that says."""
+    without a command does what that says, which is in `image_commands`, by image, where web could look."""
 
     command: tuple[str, ...] = ()
     image: str | None = None
+    image_commands: dict[str, Command] = {}
     containers: tuple[Container, ...] = ()
     inputs: tuple[Annotated[UUID, Field(strict=False)], ...] = ()
     env: dict[str, str] = {}

@@ -131,7 +131,7 @@ template_versions = Table(
     Column("template", UUID, ForeignKey("templates.id", ondelete="CASCADE"), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("spec", JSONB, nullable=False),
-    Column("digests", JSONB, nullable=False, server_default=text("'{}'")),  # by image, as the spec states it
+    Column("images", JSONB, nullable=False, server_default=text("'{}'")),  # what they are, as each is stated
     _moment("created_at", now=True),
 )
 

@@ -137,6 +137,16 @@ def test_a_version_runs_the_image_that_its_tag_meant_when_it_was_made(
     assert [(each["state"], each["image_digest"]) for each in (was, own)] == [("SUCCEEDED", B), ("SUCCEEDED", C)]
 
 
+def test_what_an_image_runs_by_itself_keeps_its_output(
+        on_cluster: Stack, cluster: Cluster, registry: ImageRegistry) -> None:
+    digest = registry.push("us/own:1", registry.image(Entrypoint=["sh", "-c"], Cmd=["echo by myself"]))
+    cluster.images[f"{registry.host}/us/own:1"] = Image(digest=digest)
+    [done] = on_cluster.ended(on_cluster.submit(on_cluster.template(
+        image=f"{registry.host}/us/own:1", command=None, limits={"run_seconds": 60}, resources={"memory_mb": 100})))
+    assert (done["state"], done["image_digest"]) == ("SUCCEEDED", digest)
+    assert on_cluster.http.get(f"/instances/{done['id']}/logs").text == "by myself\n"
+
+
 def test_a_registry_that_never_comes_to_an_end_is_left_and_others_are_served(
         on_cluster: Stack, registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     template = on_cluster.template("/bin/true")

@@ -17,12 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fakes import FakeWeb
 from tests.workers.test_recorder import record
 from webapp import strict_json
 from workers import folders, harvest
 from workers.facts import Facts
 from workers.folders import open_plain
-from workers.uplink import Changed, Over, Refused
+from workers.uplink import FEWEST_TRIES, MOST_REFUSALS, Changed, Over, Refused, Uplink
 from workers.words import Log
 
 
@@ -94,6 +95,39 @@ def test_a_recording_of_which_a_file_cannot_be_uploaded_is_kept_as_files_and_the
     assert paths(facts) == ["bad/bad.db3"]
     assert [problem.partition(":")[0] for problem in facts.problems] == [
         "'bad' did not become a bundle", "'bad/metadata.yaml' was not kept"]
+
+
+def test_a_file_that_object_storage_refuses_for_ever_is_a_problem_of_that_file_alone(
+        output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first costs all patience; those after it a few tries each."""
+    pauses: list[float] = []
+    monkeypatch.setattr("workers.uplink.time", SimpleNamespace(sleep=pauses.append))
+    for name in "abcd":
+        (output / name).write_text(name)
+    record(output / "bag")
+    with FakeWeb() as web:
+        web.faults = {"/s3/output/a?partNumber=1": [403] * 999, "/s3/output/c?partNumber=1": [400, 413] * 500,
+                      "/s3/output/d?partNumber=1": [404] * 999}
+        uplink = Uplink({"job": "j", "attempt": 1, "token": "t", "address": {"url": web.url}})
+        facts = collect(output, uplink)
+    assert (paths(facts), [each.path for each in facts.recordings]) == (["b"], ["bag"])
+    assert [problem.partition("b''")[0] for problem in facts.problems] == [
+        f"'a' was not kept: tried {MOST_REFUSALS + 1} times: object storage answers 403: ",
+        f"'c' was not kept: tried {FEWEST_TRIES} times: object storage answers 400: ",
+        f"'d' was not kept: tried {FEWEST_TRIES} times: object storage answers 404: "]
+    assert sum(pauses) == pytest.approx(120, abs=15)
+
+
+def test_what_object_storage_refuses_for_a_while_is_kept(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while its keys are changed; what it cannot do at all, for as long as that lasts."""
+    monkeypatch.setattr("workers.uplink.time", SimpleNamespace(sleep=lambda _: None))
+    for name in "ab":
+        (output / name).write_text(name)
+    with FakeWeb() as web:
+        web.faults = {"/s3/output/a?partNumber=1": [403] * (MOST_REFUSALS - 1),
+                      "/s3/output/b?partNumber=1": [503, 429] * MOST_REFUSALS + [403, 500, 403]}
+        facts = collect(output, Uplink({"job": "j", "attempt": 1, "token": "t", "address": {"url": web.url}}))
+    assert (paths(facts), facts.problems) == (["a", "b"], ())
 
 
 def test_what_is_over_is_over(output: Path, uplink: FakeUplink) -> None:

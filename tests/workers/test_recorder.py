@@ -289,18 +289,40 @@ class FakeTime:
             self.happens[self.sleeps]()
 
 
+def sidecar_in(control: Path, monkeypatch: pytest.MonkeyPatch, happens: dict[str, int]) -> tuple[Sidecar, FakeTime]:
+    """With two containers beside, which are given 60 s; `happens`: after how many fifths of a second what does."""
+    handlers: list[Callable[[], object]] = []
+    monkeypatch.setattr("signal.signal", lambda number, handler: handlers.append(handler))
+    time = FakeTime({})
+    monkeypatch.setattr("workers.recorder.time", time)
+    sidecar = Sidecar(control)
+    sidecar.beside, sidecar.beside_seconds = ["bridge", "sensor"], 60 + 5
+    time.happens = {at: handlers[0] if what == "SIGTERM" else (control / what).touch for what, at in happens.items()}
+    return sidecar, time
+
+
 @pytest.mark.parametrize(("happens", "seconds"), [
     ({"bridge.status": 10, "sensor.status": 20}, 4), ({"bridge.status": 10}, 65), ({"SIGTERM": 15}, 3)])
 def test_in_a_pod_nothing_is_collected_before_those_beside_have_ended(
         control: Path, monkeypatch: pytest.MonkeyPatch, happens: dict[str, int], seconds: float) -> None:
-    handlers: list[Callable[[], object]] = []
-    monkeypatch.setattr("signal.signal", lambda number, handler: handlers.append(handler))
-    sidecar = Sidecar(control)
-    sidecar.beside, sidecar.beside_seconds = ["bridge", "sensor"], 60 + 5
-    time = FakeTime({at: handlers[0] if what == "SIGTERM" else (control / what).touch
-                     for what, at in happens.items()})
-    monkeypatch.setattr("workers.recorder.time", time)
+    sidecar, time = sidecar_in(control, monkeypatch, happens)
     sidecar.wait_for_others()
+    assert time.now == pytest.approx(seconds, abs=0.3)
+
+
+@pytest.mark.parametrize(("happens", "seconds"), [
+    ({"status": 10, "bridge.status": 15, "sensor.status": 20}, 4), ({"status": 10, "bridge.status": 15}, 65),
+    ({"SIGTERM": 15}, 3), ({}, 65)])
+def test_a_recorder_that_starts_when_its_pod_is_ending_waits_for_all_that_does(
+        control: Path, monkeypatch: pytest.MonkeyPatch, happens: dict[str, int], seconds: float) -> None:
+    """The kubelet's hook was faster; whether its signal came as well, and nobody listened, cannot be known."""
+    (control / "leave").touch()
+    sidecar, time = sidecar_in(control, monkeypatch, happens)
+    while not sidecar.wait(0.2):
+        pass
+    sidecar.wait_for_others()
+    assert time.now == pytest.approx(seconds, abs=0.3)
+    sidecar.stay()  # no longer
     assert time.now == pytest.approx(seconds, abs=0.3)
 
 

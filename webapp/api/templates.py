@@ -20,7 +20,7 @@ from webapp.api.schemas.templates import (
 from webapp.auth.permissions import caller, needs
 from webapp.idempotency import key_of_request
 from webapp.parts import parts
-from webapp.programs import check_template, effective, images_of
+from webapp.programs import check_template, effective
 from webapp.queries import templates as queries
 
 api = Resource("templates", "Recipes of simulators, named, versioned and unchanging")
@@ -42,7 +42,7 @@ def create_template(body: TemplateSpec) -> Response:
     key = key_of_request(caller().id, body)
     check_template(body, parts().settings)
     status, made = (key and key.known(parts().connections.database)) or parts().templates.create(
-        body, parts().images.resolve(images_of(body)), caller().id, key)
+        body, templates.resolve(body, parts().images), caller().id, key)
     return answer(_shown(made), status, {"Location": f"{parts().settings.api_str}/templates/{body.name}"})
 
 
@@ -63,7 +63,7 @@ def change_template(path: TemplateName, body: TemplateSpec) -> Response:
         raise invalid([FieldError("name", f"must be {path.name}: a template keeps its name")])
     _must_own(path.name)
     check_template(body, parts().settings)
-    return answer(_shown(parts().templates.change(body, parts().images.resolve(images_of(body)))))
+    return answer(_shown(parts().templates.change(body, templates.resolve(body, parts().images))))
 
 
 @api.delete("/templates/<name>", responses={204: None, 404: PROBLEM})

@@ -1,1 +1,2 @@
-"""Container images: what a reference names, which ones the operator allows, and the digest behind a tag."""
+"""Container images: what a reference names, which ones the operator allows, the digest behind a tag, and what it
+runs."""

@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 DOCKER_HUB = "docker.io"
 _OFFICIAL = "library/"
 _LONGEST_PATH = 255
-_DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
+DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(rf"(?:(?P<host>{_HOST})/)?(?P<path>{_PART}(?:/{_PART})*)"
-                        rf"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}))?(?:@(?P<digest>{_DIGEST}))?")
+                        rf"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}))?(?:@(?P<digest>{DIGEST}))?")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,7 +54,7 @@ class Reference:
 
 def is_digest(text: str) -> bool:
     """Whether it is one, of a kind that nodes take."""
-    return re.fullmatch(_DIGEST, text) is not None
+    return re.fullmatch(DIGEST, text) is not None
 
 
 def _normal(host: str | None, path: str) -> tuple[str, str]:

@@ -1,11 +1,12 @@
-"""What a registry has behind a tag: one HEAD of its manifest, as the distribution specification has it, with a token
-where the registry wants one. Used by the resolver."""
+"""What a registry has behind a tag or a digest: manifests and blobs, as the distribution specification has it, with a
+token where the registry wants one. What has a digest is held against it. Used by the resolver and by commands."""
 
+import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 from werkzeug.datastructures import WWWAuthenticate
 
@@ -17,7 +18,11 @@ MANIFESTS = ", ".join((
     "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"))
 _MOST_TOKEN = 64 << 10
+_MOST_CONTENT = 1 << 20  # of a manifest and of a configuration, which both have some thousand bytes
+_MOST_REDIRECTS = 3
+_REDIRECTS = {301, 302, 303, 307, 308}
 BY_DIGEST = "state the image by its digest"
+STATE_COMMAND = "state command"
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Trust:
     insecure: Callable[[str], bool]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Registry:
     """The registry of one image. `login`: credentials of HTTP's Basic."""
 
@@ -37,19 +42,38 @@ class Registry:
     reference: Reference
     trust: Trust
     login: str | None = None
+    _shown: dict[str, str] = field(default_factory=dict, init=False)  # once it has asked for it
 
     def digest(self) -> str:
         """Of the image that the reference names now; of all platforms together, where it has several. Refused,
         Silent."""
-        answer = self._head({})
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            answer = self._head({"Authorization": self._authorization(answer)})
-        _check_status(answer, self.reference)
-        _check_presence(answer, self.reference)
+        tag = self.reference.tag or "latest"
+        answer = self._ask("HEAD", f"manifests/{quote(tag)}")
+        _check_presence(answer, self.reference, f":{tag}")
         found = answer.headers.get("Docker-Content-Digest", "")
         if not is_digest(found):
             raise Refused(f"{self.reference.host} does not tell the digest of {self.reference.rest}", BY_DIGEST)
         return found
+
+    def manifest(self, digest: str) -> bytes:
+        """The manifest of that digest, of one platform or of several. Refused, Silent."""
+        answer = self._ask("GET", f"manifests/{digest}", most=_MOST_CONTENT + 1)
+        _check_presence(answer, self.reference, f"@{digest}")
+        return self._verified(answer.body, digest)
+
+    def blob(self, digest: str) -> bytes:
+        """The blob of that digest, from where the registry says that it lies. Refused, Silent."""
+        path = f"blobs/{digest}"
+        answer, url = self._ask("GET", path, most=_MOST_CONTENT + 1), self._url(path)
+        for _ in range(_MOST_REDIRECTS):
+            if answer.status not in _REDIRECTS:
+                break
+            url = self._elsewhere(url, answer.headers.get("Location", ""))
+            answer = self._follow(url)
+        if 300 <= answer.status < 500 and answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+            raise Refused(f"{url.netloc} answers {answer.status} for the blob {digest}", STATE_COMMAND)
+        _check_presence(answer, self.reference, f"@{digest}")
+        return self._verified(answer.body, digest)
 
     @property
     def _scheme(self) -> str:
@@ -59,11 +83,49 @@ class Registry:
     def _trusted(self) -> bool:
         return self.trust.named(self.reference.host)
 
-    def _head(self, headers: dict[str, str]) -> Answer:
+    def _url(self, path: str) -> SplitResult:
         host = DOCKER_HUB_API if self.reference.host == DOCKER_HUB else self.reference.host
-        path = f"/v2/{self.reference.path}/manifests/{quote(self.reference.tag or 'latest')}"
-        return self.wire.ask("HEAD", SplitResult(self._scheme, host, path, "", ""), {"Accept": MANIFESTS} | headers,
-                             most=0, trusted=self._trusted)
+        return SplitResult(self._scheme, host, f"/v2/{self.reference.path}/{path}", "", "")
+
+    def _ask(self, method: str, path: str, *, most: int = 0) -> Answer:
+        def ask() -> Answer:
+            return self.wire.ask(method, self._url(path), {"Accept": MANIFESTS} | self._shown, most=most,
+                                 trusted=self._trusted)
+
+        answer = ask()
+        if answer.status == HTTPStatus.UNAUTHORIZED and not self._shown:
+            self._shown["Authorization"] = self._authorization(answer)
+            answer = ask()
+        return answer
+
+    def _elsewhere(self, url: SplitResult, location: str) -> SplitResult:
+        """Where a blob lies, as the registry says: by HTTPS, or where the operator has that host asked by HTTP."""
+        try:
+            wanted = urlsplit(urljoin(url.geturl(), location))._replace(fragment="")
+            host = wanted.hostname or ""
+        except ValueError:
+            wanted, host = SplitResult("", "", "", "", ""), ""
+        speaks = wanted.scheme == "https" or (wanted.scheme == "http" and self.trust.insecure(wanted.netloc))
+        if not location or not host or not speaks or "@" in wanted.netloc:
+            raise Refused(f"{url.netloc} sends elsewhere for a blob, to {location[:200]!r}, where nothing is asked",
+                          STATE_COMMAND)
+        return wanted
+
+    def _follow(self, url: SplitResult) -> Answer:
+        """What is shown to the registry is shown to nobody else. Only from a registry that the operator names does the
+        way lead to an address that is not public, and only to a host that he names as well."""
+        own = self._url("")
+        shown = self._shown if (url.scheme, url.netloc) == (own.scheme, own.netloc) else {}
+        return self.wire.ask("GET", url, shown, most=_MOST_CONTENT + 1,
+                             trusted=self._trusted and self.trust.named(url.netloc))
+
+    def _verified(self, content: bytes, digest: str) -> bytes:
+        if len(content) > _MOST_CONTENT:
+            raise Refused(f"{digest} of {self.reference.host} has more than 1 MiB", STATE_COMMAND)
+        kind, _, wanted = digest.partition(":")
+        if hashlib.new(kind, content).hexdigest() != wanted:
+            raise Refused(f"what {self.reference.host} has as {digest} is something else", STATE_COMMAND)
+        return content
 
     def _authorization(self, answer: Answer) -> str:
         """What the registry wants to be shown."""
@@ -117,9 +179,10 @@ def _check_status(answer: Answer, reference: Reference) -> None:
         raise Silent(f"{reference.host} answers {answer.status}")
 
 
-def _check_presence(answer: Answer, reference: Reference) -> None:
+def _check_presence(answer: Answer, reference: Reference, which: str) -> None:
+    _check_status(answer, reference)
     if answer.status == HTTPStatus.NOT_FOUND:
-        raise Refused(f"{reference.host} has no {reference.path}:{reference.tag or 'latest'}",
+        raise Refused(f"{reference.host} has no {reference.path}{which}",
                       "push it first, or correct its name")
     if 300 <= answer.status < 400:
         raise Refused(f"{reference.host} sends elsewhere, to {str(answer.headers.get('Location'))[:200]!r}, where "

@@ -26,7 +26,7 @@ class Filter:
 
 
 def version(tx: Connection, name: str, number: int) -> Row[Any] | None:
-    """name, owner, archived_at, version, spec, digests, version_created_at of that version."""
+    """name, owner, archived_at, version, spec, images, version_created_at of that version."""
     return tx.execute(_versions().where(templates.c.name == name, template_versions.c.version == number)).first()
 
 
@@ -48,7 +48,7 @@ def page(tx: Connection, wanted: Filter, page: Page) -> tuple[list[dict[str, Any
                       .where(versions.c.template == templates.c.id).scalar_subquery())
     query = (select(templates.c.id, templates.c.name, templates.c.owner, templates.c.created_at,
                     templates.c.archived_at, template_versions.c.version, template_versions.c.spec,
-                    template_versions.c.digests, template_versions.c.created_at.label("version_created_at"))
+                    template_versions.c.images, template_versions.c.created_at.label("version_created_at"))
              .join(template_versions, template_versions.c.template == templates.c.id)
              .where(template_versions.c.version == newest_version))
     if not wanted.archived:
@@ -65,17 +65,22 @@ def resource(row: Row[Any]) -> dict[str, Any]:
     """As the API answers it: the recipe with its version."""
     return {"version": row.version, "owner": row.owner and str(row.owner),
             "created_at": rfc3339(row.version_created_at), "archived_at": row.archived_at and rfc3339(row.archived_at),
-            **with_digests(row.spec, row.digests)}
+            **with_images(row.spec, row.images)}
 
 
-def with_digests(spec: dict[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+def with_images(spec: dict[str, Any], images: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with what its images were resolved to, each beside its image."""
-    return spec | {"image_digest": digests.get(spec["image"]), "containers": [
-        each | {"image_digest": digests.get(each["image"])} for each in spec["containers"]]}
+    return spec | _of_image(spec, images) | {"containers": [each | _of_image(each, images)
+                                                            for each in spec["containers"]]}
+
+
+def _of_image(stating: dict[str, Any], images: Mapping[str, Any]) -> dict[str, Any]:
+    found = images.get(stating["image"], {"digest": None, "command": None})
+    return {"image_digest": found["digest"], "image_command": None if stating["command"] else found["command"]}
 
 
 def _versions() -> Select[Any]:
     return (select(templates.c.name, templates.c.owner, templates.c.archived_at, template_versions.c.version,
-                   template_versions.c.spec, template_versions.c.digests,
+                   template_versions.c.spec, template_versions.c.images,
                    template_versions.c.created_at.label("version_created_at"))
             .join(template_versions, template_versions.c.template == templates.c.id))

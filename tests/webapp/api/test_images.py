@@ -17,7 +17,7 @@ from webapp import install
 from webapp.api.schemas.instances import Instance
 from webapp.api.schemas.simulations import Simulation
 from webapp.api.schemas.templates import Template, TemplateList
-from webapp.images.resolver import Resolver
+from webapp.images.resolver import Image, Resolver
 from webapp.templates import install as install_template
 
 Make = Callable[[WebSettings], Web]
@@ -47,12 +47,12 @@ def unresolving(make_web: Make, cluster: WebSettings) -> Web:
 
 
 def boxed(registry: ImageRegistry, image: str = "us/robot:1", **fields: Any) -> dict[str, Any]:
-    return {"name": "boxed", "image": f"{registry.host}/{image}", "limits": {"run_seconds": 60},
+    return {"name": "boxed", "image": f"{registry.host}/{image}", "command": ["drive"], "limits": {"run_seconds": 60},
             "resources": {"memory_mb": 100}} | fields
 
 
 def bridge(registry: ImageRegistry, image: str = "us/bridge:1") -> list[dict[str, Any]]:
-    return [{"name": "bridge", "image": f"{registry.host}/{image}"}]
+    return [{"name": "bridge", "image": f"{registry.host}/{image}", "command": ["bridge"]}]
 
 
 def program(web: Web, simulation: str) -> Program:
@@ -143,9 +143,9 @@ def test_the_database_is_free_while_a_registry_is_waited_for(
     free: list[int] = []
     resolve = Resolver.resolve
 
-    def look(self: Resolver, *images: Any) -> dict[str, str]:
+    def look(self: Resolver, *images: Any, **fields: Any) -> dict[str, Image]:
         free.extend(engine.pool.checkedout() for engine in (web.database._engine, web.database._single))  # type: ignore[attr-defined]
-        return resolve(self, *images)
+        return resolve(self, *images, **fields)
 
     monkeypatch.setattr(Resolver, "resolve", look)
     registry.bad = never(registry)
@@ -168,6 +168,76 @@ def test_what_is_no_reference_is_refused_by_field(
     operator = make_web(cluster.model_copy(update={"allowed_images": "", "resolve_images": False})).user("operator")
     told = operator.post("/templates", boxed(registry) | {"image": "Robot:1"}, status=422)
     assert (told["code"], told["errors"][0]["field"]) == ("invalid", "image")
+
+
+# -- what images run by themselves ------------------------------------------------------------------------------------
+
+def commandless(registry: ImageRegistry, image: str = "us/robot:1", **fields: Any) -> dict[str, Any]:
+    return {key: value for key, value in boxed(registry, image, **fields).items() if key != "command"}
+
+
+def test_a_template_without_a_command_shows_and_runs_what_its_images_say(
+        web: Web, operator: User, registry: ImageRegistry) -> None:
+    registry.push("us/robot:1", registry.image(Entrypoint=["/drive"], Cmd=["--slow"]))
+    registry.push("us/bridge:1", registry.image(Cmd=["bridge"]))
+    beside = [{"name": "a", "image": f"{registry.host}/us/bridge:1"},
+              {"name": "b", "image": f"{registry.host}/us/bridge:1", "command": ["other"]}]
+    made = operator.post("/templates", commandless(registry, containers=beside), status=201)
+    assert (made["command"], made["image_command"]) == (None, ["/drive", "--slow"])
+    assert [each["image_command"] for each in made["containers"]] == [["bridge"], None]
+    assert operator.get("/templates/boxed") == made
+    Template.model_validate_json(operator.open("GET", "/templates/boxed").get_data())
+    run = program(web, operator.submit("boxed"))
+    assert run.image_commands == {run.image: ("/drive", "--slow"), run.containers[0].image: ("bridge",)}
+    assert (run.command, run.image) == ((), f"{registry.host}/us/robot@{made['image_digest']}")
+
+
+def test_where_a_command_is_stated_nobody_asks_what_the_image_says(operator: User, registry: ImageRegistry) -> None:
+    made = operator.post("/templates", boxed(registry, containers=bridge(registry)), status=201)
+    assert made["image_command"] is None
+    assert [each.method for each in registry.asked] == ["HEAD", "HEAD"]
+
+
+def test_a_submissions_own_image_runs_what_it_says_itself(web: Web, operator: User, registry: ImageRegistry) -> None:
+    registry.push("us/robot:1", registry.image(Cmd=["drive"]))
+    registry.push("us/robot:pr-12", registry.image(Cmd=["drive", "--new"]))
+    operator.post("/templates", commandless(registry), status=201)
+    run = program(web, operator.submit("boxed", image=f"{registry.host}/us/robot:pr-12"))
+    assert run.image_commands == {run.image: ("drive", "--new")}
+    registry.images["us/robot:bad"] = registry.keep(registry.image())
+    told = operator.post("/simulations", {"template": "boxed", "image": f"{registry.host}/us/robot:bad"}, status=422)
+    assert (told["code"], told["errors"][0]["field"], told["remedy"]) == ("image_unresolved", "image", "state command")
+    operator.put("/templates/boxed", boxed(registry))
+    run = program(web, operator.submit("boxed", image=f"{registry.host}/us/robot:bad"))
+    assert (run.command, run.image_commands) == (("drive",), {})
+
+
+def test_what_an_image_runs_that_cannot_be_told_is_to_be_stated(
+        web: Web, operator: User, registry: ImageRegistry) -> None:
+    registry.push("us/bridge:1", registry.image())
+    body = commandless(registry, containers=[{"name": "bridge", "image": f"{registry.host}/us/bridge:1"}])
+    told = problem(operator.open("POST", "/templates", json=body), 422, "image_unresolved")
+    assert [error["field"] for error in told["errors"]] == ["image", "containers.0.image"]
+    assert told["remedy"] == "state command" and count(web, templates) == 0
+    operator.post("/templates", boxed(registry, containers=bridge(registry)), status=201)
+
+
+def test_where_nobody_may_look_an_image_runs_alone_and_who_asks_is_warned(
+        unresolving: Web, web: Web, operator: User, registry: ImageRegistry) -> None:
+    before = unresolving.user("operator")
+    pinned = f"us/robot@{registry.keep(registry.image(Cmd=['drive']))}"
+    made = before.post("/templates", commandless(registry, pinned), status=201)
+    assert (made["image_command"], registry.asked) == (None, [])
+    assert program(unresolving, before.submit("boxed")).image_commands == {}
+    [warning] = before.post("/simulations?dry_run=true", {"template": "boxed"}, status=200)["warnings"]
+    assert warning["field"] == "template" and "states no command" in warning["message"]
+    told = operator.post("/simulations", {"template": "boxed"}, status=422)
+    assert (told["code"], told["errors"][0]["field"]) == ("image_unresolved", "template")
+    after = web.user("admin")
+    assert after.put("/templates/boxed", commandless(registry, pinned))["image_command"] == ["drive"]
+    assert after.post("/simulations?dry_run=true", {"template": "boxed"}, status=200)["warnings"] == []
+    # What was found out stays known.
+    assert before.post("/simulations?dry_run=true", {"template": "boxed"}, status=200)["warnings"] == []
 
 
 # -- submissions ----------------------------------------------------------------------------------------------------
@@ -267,7 +337,8 @@ def test_a_built_in_template_is_resolved_when_it_is_made_and_then_left_alone(
     registry.bad = says(503)
     assert install_template(web.database, spec, web.parts.images) == "is there already"
     with web.database.transaction() as tx:
-        assert tx.execute(select(template_versions.c.digests)).scalar_one() == {spec.image: A}
+        assert tx.execute(select(template_versions.c.images)).scalar_one() == {
+            spec.image: {"digest": A, "command": None}}
 
 
 def test_a_built_in_template_that_cannot_be_resolved_stops_the_installation_with_a_line(

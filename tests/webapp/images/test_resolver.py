@@ -18,7 +18,7 @@ from shared.domain.errors import InvalidSpec, Unavailable
 from tests.images import CERTIFICATE, A, B, ImageRegistry, dribbles, never, says, sends, serving
 from tests.webapp.web import make_settings
 from webapp.images.registry import MANIFESTS, is_of_one_house
-from webapp.images.resolver import Resolver
+from webapp.images.resolver import Image, Resolver
 
 
 @pytest.fixture
@@ -54,22 +54,22 @@ def silent(registry: ImageRegistry, **settings: Any) -> Unavailable:
 def test_a_tag_is_what_the_registry_has_behind_it(registry: ImageRegistry) -> None:
     image, newest = f"{registry.host}/us/robot:1", f"{registry.host}/us/robot"
     found = resolver(registry).resolve({"image": image, "containers.0.image": newest, "containers.1.image": image})
-    assert found == {image: A, newest: B}
+    assert found == {image: Image(A), newest: Image(B)}
     assert [(each.method, each.path, each.headers["Accept"]) for each in registry.asked] == [
         ("HEAD", "/v2/us/robot/manifests/1", MANIFESTS), ("HEAD", "/v2/us/robot/manifests/latest", MANIFESTS)]
 
 
 def test_what_is_stated_by_digest_or_known_is_not_asked_for(registry: ImageRegistry) -> None:
     stated, known = f"{registry.host}/us/robot:1@{B}", f"{registry.host}/us/robot:1"
-    assert resolver(registry).resolve({"image": stated, "containers.0.image": known}, {known: B}) == {
-        stated: B, known: B}
+    assert resolver(registry).resolve({"image": stated, "containers.0.image": known}, {known: Image(B)}) == {
+        stated: Image(B), known: Image(B)}
     assert registry.asked == []
 
 
 @pytest.mark.parametrize("settings", [{"resolve_images": False}, {"runtime": "local"}])
 def test_where_nothing_is_resolved_nobody_is_asked(registry: ImageRegistry, settings: dict[str, Any]) -> None:
     stated, tag = f"robot@{A}", f"{registry.host}/us/robot:1"
-    assert resolver(registry, **settings).resolve({"image": stated, "containers.0.image": tag}) == {stated: A}
+    assert resolver(registry, **settings).resolve({"image": stated, "containers.0.image": tag}) == {stated: Image(A)}
     assert registry.asked == []
 
 
@@ -103,7 +103,7 @@ def basic(login: str) -> str:
 def test_a_token_is_fetched_where_the_registry_says(registry: ImageRegistry) -> None:
     registry.realm = f"http://{registry.host}/token?a=1"
     image = f"{registry.host}/us/robot:1"
-    assert resolver(registry).resolve({"image": image}) == {image: A}
+    assert resolver(registry).resolve({"image": image}) == {image: Image(A)}
     assert [each.path for each in registry.asked] == [
         "/v2/us/robot/manifests/1", "/token?a=1&service=tests&scope=repository%3Aus%2Frobot%3Apull",
         "/v2/us/robot/manifests/1"]
@@ -119,7 +119,7 @@ def test_a_private_image_needs_the_operators_login(
     wrong = logins(tmp_path, **{registry.host: {"auth": basic("us:guess")}})
     assert "(401)" in refused(registry, registry_credentials=wrong).errors[0].message
     right = logins(tmp_path, **{f"http://{registry.host}/v2/": {"username": "us", "password": "secret"}})
-    assert resolver(registry, registry_credentials=right).resolve({"image": image}) == {image: A}
+    assert resolver(registry, registry_credentials=right).resolve({"image": image}) == {image: Image(A)}
 
 
 def test_of_several_logins_the_nearest_is_shown_and_to_others_none(registry: ImageRegistry, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_of_several_logins_the_nearest_is_shown_and_to_others_none(registry: Ima
     file = logins(tmp_path, **{
         registry.host: {"auth": basic("all:x")}, f"{registry.host}/us": {"auth": basic("us:secret")},
         f"{registry.host}/us/rob": {"auth": basic("no:x")}, "ghcr.io": {"auth": basic("gh:x")}})
-    assert resolver(registry, registry_credentials=file).resolve({"image": image}) == {image: A}
+    assert resolver(registry, registry_credentials=file).resolve({"image": image}) == {image: Image(A)}
     only_others = logins(tmp_path, **{"ghcr.io": {"auth": basic("us:secret")}})
     refused(registry, registry_credentials=only_others)
     assert [each.headers.get("Authorization") for each in registry.asked] == [
@@ -318,7 +318,7 @@ def test_its_certificate_has_to_be_trusted(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
         registry.realm = f"https://{registry.host}/token"
         image = f"{registry.host}/us/robot:1"
-        assert resolver(**settings).resolve({"image": image}) == {image: A}
+        assert resolver(**settings).resolve({"image": image}) == {image: Image(A)}
 
 
 # -- settings -------------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ class TemplateContainer(Container):
 
     image_digest: str | None = Field(examples=[DIGEST])
     """What its tag meant when this version was made, and what it runs; null where tags are not resolved."""
+    image_command: list[str] | None = Field(examples=[None])
+    """What the image says that it runs, where no command is stated; null where one is, and where nobody looked."""
 
 
 class Effective(Output):
@@ -68,6 +70,8 @@ class Template(TemplateSpec):
     image_digest: str | None = Field(examples=[DIGEST])
     """What the image's tag meant when this version was made, and what it runs; null without an image, and where tags
     are not resolved."""
+    image_command: list[str] | None = Field(examples=[None])
+    """What the image says that it runs, where no command is stated; null where one is, and where nobody looked."""
     containers: tuple[TemplateContainer, ...]
     """More containers beside the main one."""
     effective: Effective

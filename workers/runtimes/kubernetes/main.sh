@@ -2,19 +2,20 @@
 # The first process of a program's container, given to its /bin/sh as text: runs the program in a session of its own,
 # stops it when the stop file appears, keeps its output and its exit code.
 #
-#   sh -c main.sh NAME ATTEMPT SIGNAL GRACE COMMAND...
+#   sh -c main.sh NAME ATTEMPT SIGNAL GRACE FOLDER COMMAND...
 #
+# FOLDER is where the program begins; as in a shell, its name is looked for in the container's PATH, or from there.
 # The first process of a pod's container ignores signals that it does not handle, and a shell that waits for a program
 # handles none: so DELETE is heard of by the recorder's preStop hook, which makes the stop file. Runs under dash, bash
 # and busybox.
 set -u
 umask 007
-name=$0 attempt=$1 signal=$2 grace=$3
-shift 3
+name=$0 attempt=$1 signal=$2 grace=$3 folder=$4
+shift 4
 control=$attempt/.simyard
 mkdir -p "$control" "$attempt/output" "$attempt/inputs"
-cd "$attempt" || exit 126
-[ "$name" = main ] && [ -r "$SIMYARD_PARAMETERS" ] && cat "$SIMYARD_PARAMETERS" >parameters.json
+cd "$folder" || exit 126
+[ "$name" = main ] && [ -r "$SIMYARD_PARAMETERS" ] && cat "$SIMYARD_PARAMETERS" >"$attempt/parameters.json"
 
 # The program, or its whole session where the image has setsid.
 strike() {

@@ -88,7 +88,7 @@ def _grant(run: Run, site: Site) -> Body:
     return {"job": str(run.name.job), "attempt": run.name.attempt, "kind": run.kind, "token": run.token,
             "address": {"url": site.web_url}, "memory_mb": None, "disk_mb": program.resources.disk_mb,
             "grace_seconds": program.stop.grace_seconds,
-            "beside": [each.name for each in program.containers if each.command]}
+            "beside": [each.name for each in program.containers if _command(each, program)]}
 
 
 def _spec(run: Run, site: Site) -> Body:
@@ -153,7 +153,8 @@ def _main(run: Run, site: Site) -> Body:
 
 
 def _program(wanted: Container, run: Run) -> Body:
-    """A container as somebody wants it. Without a command it runs what its image says, and is stopped by SIGTERM."""
+    """A container as somebody wants it. What its image runs by itself begins in the image's own folder; where nobody
+    could look what that is, it runs alone, and is stopped by SIGTERM."""
     stop = run.program.stop
     body: Body = {
         "name": wanted.name, "image": wanted.image,
@@ -166,12 +167,18 @@ def _program(wanted: Container, run: Run) -> Body:
         body["volumeMounts"].append(_mount("inputs", INPUTS_FOLDER) | {"readOnly": True})
     if run.program.resources.shm_mb:
         body["volumeMounts"].append(_mount("shm", SHARED_MEMORY))
-    if wanted.command:
+    if command := _command(wanted, run.program):
         body["lifecycle"] = _told_by("stop")
         words = ["/bin/sh", "-c", _first_process(), wanted.name, ATTEMPT_FOLDER, stop.signal.removeprefix("SIG"),
-                 str(math.ceil(stop.grace_seconds * STEPS_A_SECOND)), *wanted.command]
+                 str(math.ceil(stop.grace_seconds * STEPS_A_SECOND)), ATTEMPT_FOLDER if wanted.command else ".",
+                 *command]
         body["command"] = [_literal(word) for word in words]
     return body
+
+
+def _command(wanted: Container, program: Program) -> tuple[str, ...]:
+    """What is run under main.sh; empty where only the image knows."""
+    return wanted.command or program.image_commands.get(wanted.image, ())
 
 
 def _variables(run: Run) -> dict[str, str]:
@@ -236,8 +243,9 @@ def _upload(program: Program) -> int:
 
 
 def _ends_within(program: Program) -> int:
-    """Seconds after which nothing of it runs that was told to end. An image without a command may take all there is."""
-    under_main_sh = all([program.command, *(each.command for each in program.containers)])
+    """Seconds after which nothing of it runs that was told to end. What is not under main.sh may take all there is."""
+    main = program.command or program.image_commands.get(program.image or "")
+    under_main_sh = all([main, *(_command(each, program) for each in program.containers)])
     return _grace(program) + (0 if under_main_sh else _upload(program))
 
 

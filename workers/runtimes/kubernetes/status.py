@@ -88,12 +88,25 @@ def _cause(pod: Body, main: Body, *, failed: bool) -> tuple[Reason | None, str |
         return disruption, _words(pod) or "its pod was deleted"
     if failed and status.get("reason") in PHASE_REASONS:
         return PHASE_REASONS[status["reason"]], _words(pod)
-    if main.get("reason") in ("StartError", "ContainerCannotRun"):
-        return Reason.CRASHED, f"it could not be executed: {main.get('message', '')}"[:500]
+    if failed and (why := _not_executed(status)):
+        return Reason.CRASHED, why
     inputs = _state(status.get("initContainerStatuses"), INPUTS).get("terminated", {})
     if inputs.get("exitCode"):
         return Reason.RUNTIME_ERROR, f"its inputs were not brought: {inputs.get('message', '')}"[:500]
     return None, None
+
+
+def _not_executed(status: Body) -> str | None:
+    """Why one of its containers was never begun. Nodes name what they execute, which is the shell that runs main.sh."""
+    for each in status.get("containerStatuses", []):
+        end = each.get("state", {}).get("terminated", {})
+        if end.get("reason") not in ("StartError", "ContainerCannotRun"):
+            continue
+        said = str(end.get("message", ""))
+        lacks_shell = '"/bin/sh"' in said and "no such file" in said.lower()
+        why = "its image has no /bin/sh, which programs are run by" if lacks_shell else "it could not be executed"
+        return (f"{why}: {said}" if each["name"] == MAIN else f"{each['name']}: {why}: {said}")[:500]
+    return None
 
 
 def _disruption(pod: Body, main: Body) -> Reason | None:

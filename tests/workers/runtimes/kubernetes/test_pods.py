@@ -63,7 +63,8 @@ def test_the_pod_of_a_program() -> None:
     assert "$$control" in script and "$$$$ " in script
     assert main == {
         "name": "main", "image": "ghcr.io/us/robot:1",
-        "command": ["/bin/sh", "-c", "main", "/simyard/attempt", "INT", "13", "drive", "--echo", "$$(HOME) $$x"],
+        "command": ["/bin/sh", "-c", "main", "/simyard/attempt", "INT", "13", "/simyard/attempt",
+                    "drive", "--echo", "$$(HOME) $$x"],
         "env": [
             {"name": "LOG", "value": "debug"}, {"name": "HOME", "value": "/tmp"},
             {"name": "SIMYARD_JOB_ID", "value": str(JOB)}, {"name": "SIMYARD_ATTEMPT", "value": "2"},
@@ -112,7 +113,20 @@ def test_the_same_run_has_the_same_digest_whatever_its_token() -> None:
     assert pod(image="other")["metadata"]["annotations"][SPEC] != pod()["metadata"]["annotations"][SPEC]
 
 
-def test_without_a_command_the_image_says_what_runs() -> None:
+def test_without_a_command_the_image_says_what_runs_and_where_it_begins() -> None:
+    stated = pod()
+    own = pod(command=(), image_commands={PROGRAM.image: ("go", "$x"), "other": ("no",)})
+    main, usual = container(own, "main"), container(stated, "main")
+    assert main["command"] == [*usual["command"][:7], ".", "go", "$$x"]
+    assert main["lifecycle"] == usual["lifecycle"]
+    assert own["metadata"]["annotations"][GRACE] == stated["metadata"]["annotations"][GRACE]
+
+
+def test_a_command_that_is_stated_counts_more_than_what_the_image_says() -> None:
+    assert container(pod(image_commands={PROGRAM.image: ("go",)}), "main") == container(pod(), "main")
+
+
+def test_where_nobody_knows_what_the_image_says_it_runs_alone() -> None:
     main = container(pod(command=()), "main")
     assert "command" not in main and "lifecycle" not in main
 
@@ -132,8 +146,9 @@ def test_more_containers_share_the_attempt_and_have_what_they_state() -> None:
 
 
 def test_the_recorder_waits_for_those_beside_that_tell_of_their_end() -> None:
-    whole = pod(containers=(Container(name="bridge", image="b:1", command=("run",)), Container(name="db", image="d:1")))
-    assert json.loads(whole["metadata"]["annotations"][GRANT])["beside"] == ["bridge"]
+    whole = pod(containers=(Container(name="bridge", image="b:1", command=("run",)), Container(name="db", image="d:1"),
+                            Container(name="own", image="o:1")), image_commands={"o:1": ("go",)})
+    assert json.loads(whole["metadata"]["annotations"][GRANT])["beside"] == ["bridge", "own"]
 
 
 def test_inputs_are_brought_before_the_program_starts() -> None:
@@ -179,7 +194,8 @@ RESOURCES = st.builds(Resources, cpu=st.none() | st.floats(0.01, 64), memory_mb=
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 WORDS = st.lists(TEXT, max_size=4).map(tuple)
 PROGRAMS = st.builds(
-    Program, command=WORDS, image=st.just("robot:1"), resources=RESOURCES,
+    Program, command=WORDS, image=st.just("robot:1"),
+    image_commands=st.dictionaries(st.sampled_from(["robot:1", "b:1"]), st.just(("go", "$x"))), resources=RESOURCES,
     network=st.sampled_from(["none", "cluster", "internet"]),
     env=st.dictionaries(st.from_regex("[A-Z]{1,5}", fullmatch=True), TEXT, max_size=3),
     containers=st.lists(st.builds(Container, name=st.from_regex("[a-z]{1,9}", fullmatch=True), image=st.just("b:1"),

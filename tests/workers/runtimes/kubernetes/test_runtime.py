@@ -15,7 +15,7 @@ import yaml
 from shared.domain.errors import Conflict, InvalidSpec, Unavailable
 from shared.domain.specs import Limits, Program, Resources, Stop
 from shared.domain.states import Reason
-from tests.cluster import Cluster
+from tests.cluster import Cluster, Image
 from tests.fakes import FakeWeb
 from tests.waiting import until
 from workers.runtimes.base import Name, NotMade, Recorder, Run, Seen
@@ -88,7 +88,27 @@ def test_what_a_container_beside_the_program_writes_at_its_end_is_collected(
     assert web.objects["output/bag"] == b"open\nclosed\n"
 
 
-def test_an_image_without_a_command_runs_as_it_says(runtime: KubernetesRuntime) -> None:
+def test_what_an_image_runs_by_itself_is_stopped_and_heard_as_what_is_stated(
+        runtime: KubernetesRuntime, cluster: Cluster, web: FakeWeb, tmp_path: Path) -> None:
+    """It is looked for from the image's own folder, or in PATH, and deaf to all but SIGKILL."""
+    place = tmp_path / "image"
+    place.mkdir()
+    (place / "entry.sh").write_text('#!/bin/sh\ntrap "" INT TERM; cat "$1"; while :; do sleep 0.05; done\n')
+    (place / "entry.sh").chmod(0o755)
+    (place / "words").write_text("from its own folder\n")
+    cluster.images["own:1"] = Image(paths={"/app": place}, working_dir="/app")
+    name = started(runtime, image="own:1", command=(), image_commands={"own:1": ["./entry.sh", "words"]},
+                   stop={"grace_seconds": 0.4})
+    until(lambda: web.log_end)
+    assert runtime.stop(name, Stop().number())
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    assert (runtime.observe(name).exit_code, web.facts and web.facts["log"]["tail"]) == (137, "from its own folder\n")
+    found = started(runtime, image="own:1", command=(), image_commands={"own:1": ["sh", "-c", "exit 6"]})
+    until(lambda: runtime.observe(found).recorder == Recorder.DONE)
+    assert runtime.observe(found).exit_code == 6
+
+
+def test_what_an_image_runs_that_nobody_could_look_at_runs_alone(runtime: KubernetesRuntime) -> None:
     name = started(runtime, image="bare:1", command=())
     until(lambda: runtime.observe(name).recorder == Recorder.DONE)
     assert runtime.observe(name).exit_code == 4

@@ -81,6 +81,23 @@ def test_what_is_seen_and_why(seen: dict[str, Any], expected: tuple[Seen, Reason
     assert (observation.seen, observation.reason) == expected
 
 
+NO_SHELL = ('failed to create containerd task: OCI runtime create failed: unable to start container process: error '
+            'during container init: exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown')
+
+
+@pytest.mark.parametrize(("main", "beside", "message"), [
+    (ended(128, "StartError", NO_SHELL), None, f"its image has no /bin/sh, which programs are run by: {NO_SHELL}"),
+    (ended(1), ended(128, "StartError", NO_SHELL),
+     f"bridge: its image has no /bin/sh, which programs are run by: {NO_SHELL}"),
+    (ended(128, "StartError", 'exec "x": permission denied'), None,
+     'it could not be executed: exec "x": permission denied'),
+    (ended(0), ended(128, "StartError", NO_SHELL), None), (ended(1), ended(1), None)])
+def test_a_container_that_could_not_be_begun_is_told_with_what_it_lacks(
+        main: dict[str, Any], beside: dict[str, Any] | None, message: str | None) -> None:
+    observation = status.observe(pod(main, RUNNING, beside=beside), NOW)
+    assert (observation.message, observation.reason) == (message, message and Reason.CRASHED)
+
+
 @pytest.mark.parametrize(("message", "code", "reason"), [
     ("exit 3\n", 3, None),
     ("exit 0", 0, None),
