@@ -18,8 +18,8 @@ class Commands:
 
     install: Sequence[str] = (*PYTHON, "webapp.install")
     web: Sequence[str] = (
-        *PYTHON, "gunicorn", "-c", "python:webapp.gunicorn", "-k", "gevent", "-w", "1", "-b", "127.0.0.1:{port}",
-        "--no-control-socket", "--worker-connections", "6000", "--limit-request-line", "8190", "--keep-alive", "15",
+        *PYTHON, "gunicorn", "-k", "gevent", "-w", "1", "-b", "127.0.0.1:{port}", "--no-control-socket",
+        "--worker-connections", "6000", "--limit-request-line", "8190", "--keep-alive", "15",
         "--graceful-timeout", "3", "webapp.wsgi:app")
     worker: Sequence[str] = (*PYTHON, "celery", "-A", "workers.app", "worker", "-n", "worker{number}@%h",
                              "--without-mingle", "--without-gossip")

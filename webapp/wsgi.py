@@ -62,8 +62,7 @@ def end_streams_at(signal_number: int) -> None:
 
 
 def settings_or_halt() -> WebSettings:
-    """The settings; wrong ones end gunicorn too, which starts a worker anew whatever other code it exits with. They
-    get here when gunicorn runs without webapp.gunicorn, or were changed before a reload."""
+    """The settings; wrong ones end gunicorn too, which starts a worker anew whatever other code it exits with."""
     try:
         return read(WebSettings)
     except SystemExit:
