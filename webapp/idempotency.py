@@ -1,6 +1,6 @@
 """Idempotency-Keys: the same creating request, sent again, gets the answer of the first. Used by the creating views."""
 
-import hashlib
+import hmac
 import json
 import re
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from shared.domain.errors import InvalidSpec
 from shared.persistence.database import Database
 from shared.persistence.queries import Idempotency
+from shared.settings import WebSettings
 from webapp.problems import BadRequest
 from webapp.queries import idempotency
 
@@ -24,7 +25,7 @@ A = TypeVar("A", bound=Answer | None)
 
 @dataclass(frozen=True)
 class Key:
-    """A user's key, with the hash of what is asked."""
+    """A user's key, with the MAC of what is asked."""
 
     owner: UUID
     key: str
@@ -52,7 +53,7 @@ def replayed(answer: A) -> A:
     return answer
 
 
-def key_of_request(owner: UUID, body: BaseModel) -> Key | None:
+def key_of_request(settings: WebSettings, owner: UUID, body: BaseModel) -> Key | None:
     """The key that the current request carries. BadRequest when it is no key."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
@@ -60,5 +61,7 @@ def key_of_request(owner: UUID, body: BaseModel) -> Key | None:
     if not _KEY.fullmatch(key):
         raise BadRequest("an Idempotency-Key has 1 to 255 printable ASCII characters and no space")
     canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    asked = f"{request.method} {request.path}\n{canonical}"
-    return Key(owner, key, hashlib.sha256(asked.encode()).hexdigest())
+    asked = f"idempotency:{request.method} {request.path}\n{canonical}"
+    # With our key, for there may be a password in it: who has read the table must not be able to try some out.
+    secret = settings.secret_key.get_secret_value().encode()
+    return Key(owner, key, hmac.new(secret, asked.encode(), "sha256").hexdigest())

@@ -5,6 +5,7 @@ Tables, bucket, administrator, built-in templates; then admission is opened. Saf
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 from alembic import command
 from alembic.config import Config
@@ -84,7 +85,7 @@ def make_admin(database: Database, settings: InstallSettings) -> None:
     email, password = settings.simyard_admin_email.strip().lower(), settings.simyard_admin_password.get_secret_value()
     with database.transaction() as tx:
         known = users.by_email(tx, email)
-        if known is None and writes.add_user(tx, email, hash_password(password), "admin") is None:
+        if known is None and not writes.add_user(tx, uuid4(), email, hash_password(password), "admin"):
             known = users.by_email(tx, email)  # another install was faster
         if known is not None and not matches(known.password_hash, password):
             writes.change_user(tx, known.id, {"password_hash": hash_password(password)}, end_logins=True)

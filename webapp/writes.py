@@ -25,10 +25,10 @@ def now(tx: Connection) -> datetime:
 
 # -- users --------------------------------------------------------------------------------------------------------
 
-def add_user(tx: Connection, email: str, password_hash: str, role: str, **limits: int | None) -> Row[Any] | None:
-    """Make the user; None when there is one of that address already."""
-    return tx.execute(upsert(users).values(id=uuid4(), email=email, password_hash=password_hash, role=role, **limits)
-                      .on_conflict_do_nothing().returning(users)).first()
+def add_user(tx: Connection, user: UUID, email: str, password_hash: str, role: str, **values: Any) -> bool:
+    """Make the user; False when there is one of that address already."""
+    return tx.execute(upsert(users).values(id=user, email=email, password_hash=password_hash, role=role, **values)
+                      .on_conflict_do_nothing()).rowcount == 1
 
 
 def change_user(tx: Connection, user: UUID, changes: dict[str, Any], *, end_logins: bool) -> Row[Any] | None:
@@ -54,10 +54,9 @@ def leave_an_admin(tx: Connection, user: UUID) -> None:
 
 # -- API tokens ---------------------------------------------------------------------------------------------------
 
-def add_token(tx: Connection, owner: UUID, digest: str, **values: Any) -> Row[Any]:
-    """Make the API token with these name, scopes and expires_at."""
-    return tx.execute(insert(api_tokens).values(id=uuid4(), owner=owner, digest=digest, **values)
-                      .returning(api_tokens)).one()
+def add_token(tx: Connection, owner: UUID, digest: str, **values: Any) -> None:
+    """Make the API token of these columns."""
+    tx.execute(insert(api_tokens).values(owner=owner, digest=digest, **values))
 
 
 def use_token(tx: Connection, digest: str) -> Row[Any] | None:

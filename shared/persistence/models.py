@@ -111,7 +111,7 @@ idempotency_keys = Table(  # written in the transaction that creates what the an
     "idempotency_keys", metadata,
     Column("owner", UUID, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("request", Text, nullable=False),  # sha256 of route and body
+    Column("request", Text, nullable=False),  # HMAC-SHA-256 of route and body
     Column("status", SmallInteger, nullable=False),
     Column("body", JSONB, nullable=False),
     _moment("created_at", now=True),

@@ -1,20 +1,25 @@
 """/auth: logging in, going on, logging out, who one is, and tokens for one's programs."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from uuid import uuid4
 
 from flask import Response, request
 
 from shared.domain.errors import FieldError, InvalidSpec, NotFound
+from shared.persistence.queries import claim_answer
 from webapp import audit, writes
+from webapp.api.headers import REPLAYED, having
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.auth import Login, MadeToken, Me, NewToken, Refresh, TokenList, TokenPair, Verified
 from webapp.api.schemas.base import Id, PageQuery
 from webapp.auth import credentials
 from webapp.auth.accounts import account_of
-from webapp.auth.api_tokens import digest_of, make_token
+from webapp.auth.api_tokens import digest_of, make_seed, token_of
 from webapp.auth.passwords import matches
 from webapp.auth.permissions import NOBODY, caller, needs
 from webapp.auth.tokens import login_ended
+from webapp.idempotency import Answer, Key, key_of_request, replayed
 from webapp.parts import parts
 from webapp.problems import Unauthenticated
 from webapp.queries import users
@@ -108,17 +113,31 @@ def list_tokens(query: PageQuery) -> Response:
     return answer({"items": items, "next": following})
 
 
-@api.post("/auth/tokens", responses={201: MadeToken})
+@api.post("/auth/tokens", responses={201: having(MadeToken, REPLAYED)})
 @needs("viewer", login=True)
 def create_token(body: NewToken) -> Response:
-    """Make an API token for a program: it acts as its owner, within its scopes. It is shown this once."""
+    """Make an API token for a program: it acts as its owner, within its scopes.
+
+    It is shown this once, and again only to who repeats the request with its Idempotency-Key."""
+    audit.note(name=body.name, scopes=list(body.scopes))
+    key = key_of_request(parts().settings, caller().id, body)
+    status, made = (key and key.known(parts().connections.database)) or _make_token(body, key)
+    token = token_of(parts().settings, made.pop("seed"))
+    return answer(made | {"token": token}, status)
+
+
+def _make_token(body: NewToken, key: Key | None) -> Answer:
+    """With the token's seed in its place."""
     if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
         raise InvalidSpec("not valid: expires_at", code="invalid", errors=[FieldError("expires_at", "has passed")])
-    token = make_token()
-    audit.note(name=body.name, scopes=list(body.scopes))
+    seed = make_seed()
     with parts().connections.database.transaction() as tx:
-        row = writes.add_token(tx, caller().id, digest_of(token), **body.model_dump())
-    return answer(users.token_resource(row) | {"token": token}, 201)
+        new = body.model_dump() | {"id": uuid4(), "last_used_at": None, "created_at": writes.now(tx)}
+        made = users.token_resource(SimpleNamespace(**new)) | {"seed": seed}
+        if key and (known := claim_answer(tx, key.answering(201, made))):
+            return replayed(known)
+        writes.add_token(tx, caller().id, digest_of(token_of(parts().settings, seed)), **new)
+    return 201, made
 
 
 @api.delete("/auth/tokens/<uuid:id>", responses={204: None, 404: PROBLEM})

@@ -73,7 +73,7 @@ def announce_bundle(body: Announcement) -> Response:
     """Begin to upload a recording: PUT each part to its URL, then complete.
 
     When a bundle that the caller may read has the very content already, that is the answer, and nothing is uploaded."""
-    key = key_of_request(caller().id, body)
+    key = key_of_request(parts().settings, caller().id, body)
     status, made = uploads.begin(parts(), body, caller().id, caller().viewer, key)
     return answer(made, status, {"Location": f"{parts().settings.api_str}/bundles/{made['id']}"})
 

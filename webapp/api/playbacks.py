@@ -41,7 +41,7 @@ STREAM: dict[Any, Any] = {200: {"content": {"text/event-stream": {"schema": {"ty
 @needs("operator")
 def start_playback(body: NewPlayback) -> Response:
     """Play a bundle. It ends when it is stopped, or when nobody has looked for ten minutes."""
-    key = key_of_request(caller().id, body)
+    key = key_of_request(parts().settings, caller().id, body)
     with parts().connections.database.single() as tx:
         source = bundle_queries.source(tx, body.bundle, caller().viewer)
     if source is None:

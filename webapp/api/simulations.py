@@ -40,7 +40,7 @@ def submit_simulation(body: SimulationSpec, query: SubmitQuery) -> Response:
     """Submit a simulation: one instance for each set of parameters and repeat.
 
     With dry_run nothing is made and no Idempotency-Key used: the answer shows the instances, or all that is wrong."""
-    key = key_of_request(caller().id, body)
+    key = key_of_request(parts().settings, caller().id, body)
     if query.dry_run:
         return answer(try_out(parts(), body, caller().id, caller().viewer))
     status, made = submit(parts(), body, caller().id, caller().viewer, key)

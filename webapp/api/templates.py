@@ -39,7 +39,7 @@ def list_templates(query: TemplateQuery) -> Response:
 @needs("operator")
 def create_template(body: TemplateSpec) -> Response:
     """Make a template; it begins with version 1. Tags of images mean for ever what they mean now."""
-    key = key_of_request(caller().id, body)
+    key = key_of_request(parts().settings, caller().id, body)
     check_template(body, parts().settings)
     status, made = (key and key.known(parts().connections.database)) or parts().templates.create(
         body, templates.resolve(body, parts().images), caller().id, key)

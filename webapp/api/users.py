@@ -1,17 +1,20 @@
 """/users and /audit: who has access, with which role and limits, and what was done. For admins."""
 
-from uuid import UUID
+from types import SimpleNamespace
+from uuid import UUID, uuid4
 
 from flask import Response
 
 from shared.domain.errors import Conflict, FieldError, NotFound
+from shared.persistence.queries import claim_answer
 from webapp import audit, writes
-from webapp.api.headers import LOCATION, having
+from webapp.api.headers import once
 from webapp.api.resource import PROBLEM, Resource, answer
 from webapp.api.schemas.base import Id
 from webapp.api.schemas.users import AuditList, AuditQuery, NewUser, User, UserChanges, UserList, UserQuery
 from webapp.auth.passwords import hash_password
-from webapp.auth.permissions import needs
+from webapp.auth.permissions import caller, needs
+from webapp.idempotency import Answer, Key, key_of_request, replayed
 from webapp.parts import parts
 from webapp.queries import audit as trail
 from webapp.queries import users as queries
@@ -28,19 +31,28 @@ def list_users(query: UserQuery) -> Response:
     return answer({"items": items, "next": following})
 
 
-@api.post("/users", responses={201: having(User, LOCATION), 409: PROBLEM})
+@api.post("/users", responses={201: once(User), 409: PROBLEM})
 @needs("admin")
 def create_user(body: NewUser) -> Response:
     """Give somebody access."""
-    password_hash = hash_password(body.password)
     audit.note(email=body.email, role=body.role)
+    key = key_of_request(parts().settings, caller().id, body)
+    status, made = (key and key.known(parts().connections.database)) or _make(body, key)
+    return answer(made, status, {"Location": f"{parts().settings.api_str}/users/{made['id']}"})
+
+
+def _make(body: NewUser, key: Key | None) -> Answer:
+    password_hash = hash_password(body.password)
     with parts().connections.database.transaction() as tx:
-        row = writes.add_user(tx, body.email, password_hash, body.role,
-                              **body.model_dump(include={"max_running", "max_queued", "max_stored_bytes"}))
-    if row is None:
-        raise Conflict(f"there is a user with the address {body.email} already", code="name_taken",
-                       errors=[FieldError("email", "is taken")], remedy="PATCH that user, or take another address")
-    return answer(queries.resource(row), 201, {"Location": f"{parts().settings.api_str}/users/{row.id}"})
+        stated = body.model_dump(exclude={"password"}) | {"created_at": writes.now(tx)}
+        user = uuid4()
+        made = queries.resource(SimpleNamespace(id=user, disabled=False, **stated))
+        if key and (known := claim_answer(tx, key.answering(201, made))):
+            return replayed(known)
+        if not writes.add_user(tx, user, password_hash=password_hash, **stated):
+            raise Conflict(f"there is a user with the address {body.email} already", code="name_taken",
+                           errors=[FieldError("email", "is taken")], remedy="PATCH that user, or take another address")
+    return 201, made
 
 
 @api.get("/users/<uuid:id>", responses={200: User, 404: PROBLEM})

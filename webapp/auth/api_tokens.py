@@ -1,7 +1,10 @@
 """API tokens: secrets that a user makes for a program, with fewer rights than his own. Called by credentials and by the
-views of /auth/tokens. The database holds a digest, so a token is shown once and never again."""
+views of /auth/tokens. The database holds a digest, so a token is shown once and never again, but to who repeats the
+request with its Idempotency-Key."""
 
+import base64
 import hashlib
+import hmac
 import re
 import secrets
 import threading
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shared.persistence.database import Database
+from shared.settings import WebSettings
 from webapp import writes
 from webapp.problems import Unauthenticated
 from webapp.queries import users
@@ -79,9 +83,15 @@ class ApiTokens:
                 self._cache.pop(digest, None)
 
 
-def make_token() -> str:
-    """A new secret: 256 bits, recognisable to those who search repositories for what should not be there."""
-    return PREFIX + secrets.token_urlsafe(32)
+def make_seed() -> str:
+    """What a new token is made of, 256 random bits: of no use without SECRET_KEY, so it may be kept for a replay."""
+    return secrets.token_urlsafe(32)
+
+
+def token_of(settings: WebSettings, seed: str) -> str:
+    """The secret: 256 bits, recognisable to those who search repositories for what should not be there."""
+    mac = hmac.digest(settings.secret_key.get_secret_value().encode(), f"api-token:{seed}".encode(), "sha256")
+    return PREFIX + base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 def digest_of(token: str) -> str:

@@ -33,7 +33,7 @@ def page(tx: Connection, role: str | None, email: str | None, page: Page) -> tup
     return [resource(row) for row in rows], following
 
 
-def resource(row: Row[Any]) -> dict[str, Any]:
+def resource(row: Any) -> dict[str, Any]:
     """A user as admins see him."""
     return {"id": str(row.id), "email": row.email, "role": row.role, "disabled": row.disabled,
             "max_running": row.max_running, "max_queued": row.max_queued, "max_stored_bytes": row.max_stored_bytes,
@@ -70,7 +70,7 @@ def tokens_page(tx: Connection, owner: UUID, page: Page) -> tuple[list[dict[str,
     return [token_resource(row) for row in rows], following
 
 
-def token_resource(row: Row[Any]) -> dict[str, Any]:
+def token_resource(row: Any) -> dict[str, Any]:
     """An API token as its owner sees it."""
     return {"id": str(row.id), "name": row.name, "scopes": row.scopes,
             "expires_at": row.expires_at and rfc3339(row.expires_at),

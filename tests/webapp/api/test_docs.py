@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from shared.domain import specs
 from tests.webapp.auth.test_permissions import ROUTES
+from tests.webapp.test_idempotency import CREATING
 from tests.webapp.web import Web
 from webapp import openapi
 from webapp.api import schemas
@@ -144,12 +145,12 @@ def test_headers_are_described_where_they_are(lonely: Web) -> None:
                 for name in answer.get("headers", {}):
                     told.setdefault(name, set()).add(where)
                 assert (status in ("429", "503")) is ("Retry-After" in answer.get("headers", {})), where
-    creating = {"POST /simulations", "POST /templates", "POST /bundles", "POST /playbacks"}
+    creating = {f"POST {path}" for path in CREATING}
     assert sent == {"Idempotency-Key": creating, "If-None-Match": {"GET /simulations/{id}/status"}}
     assert told["Idempotent-Replayed"] == creating
     assert told["ETag"] == sent["If-None-Match"]
-    assert told["Location"] == creating | {
-        "POST /users", "GET /instances/{id}/logs", "GET /instances/{id}/files/{name}", "GET /bundles/{id}/files/{name}"}
+    assert told["Location"] == creating - {"POST /auth/tokens"} | {
+        "GET /instances/{id}/logs", "GET /instances/{id}/files/{name}", "GET /bundles/{id}/files/{name}"}
 
 
 def test_no_two_shapes_have_one_name(lonely: Web) -> None:

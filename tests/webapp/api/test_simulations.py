@@ -1,8 +1,6 @@
-import threading
 from uuid import UUID, uuid4
 
-import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from shared.domain.states import State
 from shared.lifecycle import End
@@ -162,37 +160,6 @@ def test_keys_are_each_users_own_and_live_a_day(web: Web, operator: User) -> Non
     with web.database.transaction() as tx:
         tx.execute(update(idempotency_keys).values(created_at=idempotency_keys.c.created_at - IDEMPOTENCY_KEY_LIFE))
     assert operator.post("/simulations", body, status=202, headers=key)["id"] not in ids
-
-
-def test_many_at_once_with_one_key_make_one(web: Web, operator: User) -> None:
-    template, found = operator.template(), []
-
-    def submit() -> None:
-        client = web.app.test_client()
-        found.append(client.post("/api/v1/simulations", json={"template": template, "repeats": 50},
-                                 headers=operator.headers({}) | {"Idempotency-Key": "k-4"}).get_json()["id"])
-
-    threads = [threading.Thread(target=submit) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(found) == 8 and len(set(found)) == 1
-    with web.database.transaction() as tx:
-        assert tx.execute(select(func.count()).select_from(jobs)).scalar_one() == 50
-
-
-def test_who_waited_for_the_first_request_is_told_that_his_is_a_replay(
-        operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.idempotency.Key.known", lambda *_: None)  # as when the first is still under way
-    key = {"Idempotency-Key": "k-5"}
-    bag = {"name": "b", "files": [{"name": "a.db3", "size": 1, "sha256": "0" * 64}]}
-    for path, body in (("/simulations", {"template": operator.template()}), ("/bundles", bag),
-                       ("/templates", {"name": f"t{uuid4().hex}", "command": ["/bin/true"]})):
-        headers = {"Idempotency-Key": key["Idempotency-Key"] + path}
-        first, again = (operator.open("POST", path, json=body, headers=headers) for _ in range(2))
-        assert (first.status_code, first.get_json()) == (again.status_code, again.get_json()), path
-        assert ["Idempotent-Replayed" in each.headers for each in (first, again)] == [False, True], path
 
 
 def test_a_replay_says_so_also_when_what_it_made_is_deleted(web: Web, operator: User) -> None:
