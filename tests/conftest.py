@@ -1,14 +1,13 @@
 """The real servers, one set for each xdist worker, and a database of its own for each test that wants one."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.persistence.database import Database
 from standalone.servers import Servers
-from tests.databases import create_database, drop_database
+from tests.databases import Lender, create_database
 from tests.stack import Stack
 
 # A busy machine is no fault: no test asserts a wall-clock time.
@@ -44,16 +43,24 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def migrated(servers: Servers) -> str:
-    """The URL of a migrated database, to make others from."""
-    return create_database(servers.database_url, "template_migrated", migrate=True)
+    """The name of a migrated database, to make others from."""
+    create_database(servers.database_url, "template_migrated", migrate=True)
+    return "template_migrated"
+
+
+@pytest.fixture(scope="session")
+def lender(servers: Servers, migrated: str) -> Iterator[Lender]:
+    lender = Lender(servers.database_url, migrated)
+    yield lender
+    lender.close()
 
 
 @pytest.fixture
-def database_url(servers: Servers, migrated: str) -> Iterator[str]:
+def database_url(lender: Lender) -> Iterator[str]:
     """An empty, migrated database that nobody else uses."""
-    name = f"test_{uuid4().hex}"
-    yield create_database(servers.database_url, name, template="template_migrated")
-    drop_database(servers.database_url, name)
+    url = lender.lend()
+    yield url
+    lender.take_back(url)
 
 
 @pytest.fixture
