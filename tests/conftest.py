@@ -1,12 +1,14 @@
 """The real servers, one set for each xdist worker, and a database of its own for each test that wants one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.persistence.database import Database
 from standalone.servers import Servers
+from tests import order
 from tests.databases import Lender, create_database
 from tests.stack import Stack
 
@@ -30,8 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("servers")
         if item.path.name in LONG or "end_to_end" in item.path.parts:
             item.add_marker("long")
-    # What starts stacks takes longest: first, so that in the end no worker has many of them before it alone.
-    items.sort(key=lambda item: item.path.parent.name not in ("integration", "standalone", "end_to_end"))
+    order.sort(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.Scheduling:
+    return order.Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -74,11 +79,4 @@ def database(database_url: str) -> Iterator[Database]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole `simyard up`, one for each xdist worker."""
     with Stack(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with two workers and two watchers that a module may break as it likes."""
-    with Stack(tmp_path_factory.mktemp("own"), "--workers", "2", "--watchers", "2") as stack:
         yield stack
