@@ -1,6 +1,7 @@
 """The real servers, one set for each xdist worker, and a database of its own for each test that wants one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +26,21 @@ LONG = {
     "test_recorder.py", "test_scheduler.py", "test_slicing.py", "test_trouble.py"}
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What `make check` leaves out is not even imported."""
+    return True if "not long" in config.option.markexpr and is_long(collection_path) else None
+
+
+def is_long(path: Path) -> bool:
+    return path.name in LONG or "end_to_end" in path.parts
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         uses = {"servers", "stack", "own_stack"} & set(getattr(item, "fixturenames", ()))
         if uses or {"standalone", "integration"} & set(item.path.parts):
             item.add_marker("servers")
-        if item.path.name in LONG or "end_to_end" in item.path.parts:
+        if is_long(item.path):
             item.add_marker("long")
     order.sort(items)
 
