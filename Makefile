@@ -24,7 +24,7 @@ up: install  ## the stack in the foreground; Ctrl-C stops it
 	$(BIN)/simyard up
 
 test: install  ## the whole suite; starts the servers it needs
-	$(BIN)/pytest --numprocesses 3 --dist loadscope
+	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
 check: install  ## lint, types, import contracts, unit tests
 	@$(MAKE) --no-print-directory --jobs 2 check-units check-code
@@ -36,7 +36,7 @@ check-code:
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared webapp workers standalone client simulators
 
 check-units:
-	$(BIN)/pytest --numprocesses 2 --dist loadscope -m "not servers and not long"
+	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder -m "not servers and not long"
 
 promtool: .venv/bin/promtool  ## for the tests of the alerts: Debian's, without the daemon that comes with it; needs no root
 

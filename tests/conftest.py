@@ -1,14 +1,16 @@
 """The real servers, one set for each xdist worker, and a database of its own for each test that wants one."""
 
 from collections.abc import Iterator
-from uuid import uuid4
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.persistence.database import Database
 from standalone.servers import Servers
-from tests.databases import create_database, drop_database
+from tests import order
+from tests.databases import Lender, create_database
 from tests.stack import Stack
 
 # A busy machine is no fault: no test asserts a wall-clock time.
@@ -24,15 +26,27 @@ LONG = {
     "test_recorder.py", "test_scheduler.py", "test_slicing.py", "test_trouble.py"}
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What `make check` leaves out is not even imported."""
+    return True if "not long" in config.option.markexpr and is_long(collection_path) else None
+
+
+def is_long(path: Path) -> bool:
+    return path.name in LONG or "end_to_end" in path.parts
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         uses = {"servers", "stack", "own_stack"} & set(getattr(item, "fixturenames", ()))
         if uses or {"standalone", "integration"} & set(item.path.parts):
             item.add_marker("servers")
-        if item.path.name in LONG or "end_to_end" in item.path.parts:
+        if is_long(item.path):
             item.add_marker("long")
-    # What starts stacks takes longest: first, so that in the end no worker has many of them before it alone.
-    items.sort(key=lambda item: item.path.parent.name not in ("integration", "standalone", "end_to_end"))
+    order.sort(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.Scheduling:
+    return order.Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -44,16 +58,24 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def migrated(servers: Servers) -> str:
-    """The URL of a migrated database, to make others from."""
-    return create_database(servers.database_url, "template_migrated", migrate=True)
+    """The name of a migrated database, to make others from."""
+    create_database(servers.database_url, "template_migrated", migrate=True)
+    return "template_migrated"
+
+
+@pytest.fixture(scope="session")
+def lender(servers: Servers, migrated: str) -> Iterator[Lender]:
+    lender = Lender(servers.database_url, migrated)
+    yield lender
+    lender.close()
 
 
 @pytest.fixture
-def database_url(servers: Servers, migrated: str) -> Iterator[str]:
+def database_url(lender: Lender) -> Iterator[str]:
     """An empty, migrated database that nobody else uses."""
-    name = f"test_{uuid4().hex}"
-    yield create_database(servers.database_url, name, template="template_migrated")
-    drop_database(servers.database_url, name)
+    url = lender.lend()
+    yield url
+    lender.take_back(url)
 
 
 @pytest.fixture
@@ -67,11 +89,4 @@ def database(database_url: str) -> Iterator[Database]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole `simyard up`, one for each xdist worker."""
     with Stack(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with two workers and two watchers that a module may break as it likes."""
-    with Stack(tmp_path_factory.mktemp("own"), "--workers", "2", "--watchers", "2") as stack:
         yield stack

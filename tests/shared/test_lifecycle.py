@@ -25,7 +25,7 @@ from shared.persistence.models import attempts, events, installation, jobs, simu
 from shared.persistence.numbering import NUMBERING_LOCK, number_events
 from shared.persistence.queries import Idempotency
 from shared.persistence.quotas import NO_LIMITS, Limits
-from tests.databases import create_database, drop_database
+from tests.databases import Lender
 from tests.waiting import until
 
 
@@ -852,12 +852,12 @@ def check_history(world: World, simulation: UUID) -> None:
 
 
 @pytest.fixture(scope="module")
-def migrated_database(servers: Any, migrated: str) -> Iterator[Database]:
-    url = create_database(servers.database_url, "lifecycle_machine", template="template_migrated")
+def migrated_database(lender: Lender) -> Iterator[Database]:
+    url = lender.lend()
     database = Database(url.replace("postgresql:", "postgresql+psycopg2:"), pool_size=4, application="test")
     yield database
     database.close()
-    drop_database(servers.database_url, "lifecycle_machine")
+    lender.take_back(url)
 
 
 def at_once(deeds: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -2,16 +2,19 @@
 description."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from flask import Response, request, request_finished
+from werkzeug.routing import Rule
 
 from shared.connections import Connections
 from shared.settings import WebSettings
 from standalone.servers import Servers
 from tests.webapp.described import differences
-from tests.webapp.web import User, Web, make_settings
+from tests.webapp.web import HASHER, User, Web, make_settings
 from webapp import create_app
+from webapp.auth import passwords
 from webapp.bell import Bell
 
 
@@ -23,9 +26,28 @@ def settings(servers: Servers, database_url: str) -> WebSettings:
         minio_bucket=servers.s3.bucket)
 
 
+@pytest.fixture(scope="session")
+def rules() -> Iterator[None]:
+    """Werkzeug compiles two functions for each route of each application, which takes longer than all else in making
+    one: here once for all applications, for the functions are told their rule when they are called."""
+    compile_builder = Rule._compile_builder
+    compiled: dict[Any, Any] = {}
+
+    def look_up(rule: Rule, append_unknown: bool = True) -> Any:
+        key = rule.rule, rule.subdomain, str(rule.defaults), append_unknown
+        if key not in compiled:
+            compiled[key] = compile_builder(rule, append_unknown)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", look_up)
+        yield
+
+
 @pytest.fixture
-def make_web() -> Iterator[Callable[[WebSettings], Web]]:
-    """Applications of any settings, all closed in the end."""
+def make_web(rules: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[WebSettings], Web]]:
+    """Applications of any settings, all closed in the end. What a password's hash costs is no part of what they do."""
+    monkeypatch.setattr(passwords, "_HASHER", HASHER)
     made: list[Web] = []
 
     def make(settings: WebSettings) -> Web:
@@ -51,7 +73,7 @@ def make_web() -> Iterator[Callable[[WebSettings], Web]]:
 
 
 @pytest.fixture
-def web(make_web: Callable[[WebSettings], Web], settings: WebSettings) -> Web:
+def web(settings: WebSettings, make_web: Callable[[WebSettings], Web]) -> Web:
     return make_web(settings)
 
 

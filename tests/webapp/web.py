@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 from flask_openapi3.openapi import OpenAPI
 from sqlalchemy import insert, select, update
@@ -17,13 +18,13 @@ from shared.lifecycle import End
 from shared.persistence.database import Database
 from shared.persistence.models import attempts, jobs, users
 from shared.settings import WebSettings
-from webapp.auth.passwords import hash_password
 from webapp.bell import Bell
 from webapp.parts import NAME, Parts
 
 PASSWORD = "a password"
 SECRET = "0123456789abcdef0123456789abcdef"
-PASSWORD_HASH = hash_password(PASSWORD)
+HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # as the application's, but quick
+PASSWORD_HASH = HASHER.hash(PASSWORD)
 API = "/api/v1"
 
 # Servers that answer nobody: for what must work, or fail well, without any.

@@ -505,10 +505,9 @@ def test_what_changes_while_there_is_tidying_does_not_wait_for_its_end(
 def test_a_sweep_rings_for_some_and_those_that_are_due_longest_are_first(
         workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, third = workshop.admitted(), workshop.admitted(), workshop.admitted()
-    age(workshop, 100)
     with workshop.database.transaction() as tx:
         for place, job in enumerate((third, first, second)):
-            tx.execute(text("UPDATE jobs SET due_at = due_at + make_interval(secs => :place) WHERE id = :job"),
+            tx.execute(text("UPDATE jobs SET due_at = now() + make_interval(secs => :place - 100) WHERE id = :job"),
                        {"place": place, "job": job})
     monkeypatch.setattr("workers.watcher.RINGS", 2)
     watcher, rung = Watcher(workshop.doors), []

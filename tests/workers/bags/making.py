@@ -36,6 +36,7 @@ def write_db3(path: Path, sent: Iterable[Message] = (), *, size: int = 100, extr
     """A .db3 as rosbag2 lays it out; `extra` is SQL run at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path)
+    connection.execute("PRAGMA synchronous = OFF")
     connection.executescript(SCHEMA)
     topics: dict[str, int] = {}
     rows = [(topics.setdefault(topic, len(topics) + 1), time, b"\0" * size) for topic, time in sent]

@@ -33,7 +33,8 @@ def test_both_ways_through_a_leaf_agree(rows: list[tuple[int, int, int, int]], p
 
 def check(path: Path, rows: list[tuple[int, int, int, int]], page: int) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.executescript(f"PRAGMA page_size = {page}; PRAGMA journal_mode = OFF;" + SCHEMA)
+    connection.executescript(
+        f"PRAGMA page_size = {page}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
     connection.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)",
                            [(number, topic, time, bytes(size)) for number, topic, time, size in rows])
     connection.close()

@@ -26,6 +26,7 @@ def database(*statements: str, count: int = 10, size: int = 100) -> Maker:
     def make(folder: Path) -> Path:
         write_db3(folder / "x.db3", messages(count), size=size)
         connection = sqlite3.connect(folder / "x.db3")
+        connection.execute("PRAGMA synchronous = OFF")
         for statement in statements:
             connection.executescript(statement)
         connection.close()
