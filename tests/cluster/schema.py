@@ -44,6 +44,16 @@ def shape(resource: str, body: dict[str, Any], strict: bool) -> dict[str, Any]:
     return shaped
 
 
+def shape_options(body: Any) -> dict[str, Any]:
+    """Those of a deletion; 400 when they are something else."""
+    if isinstance(body, dict) and body.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise bad_request(f'no kind "{body["kind"]}" is registered for version "{body.get("apiVersion")}"')
+    try:
+        return _shape_model("V1DeleteOptions", body, "", [])
+    except _WrongType as wrong:
+        raise bad_request(f"json: {wrong}") from None
+
+
 def _cannot_handle(resource: str, why: str) -> Refusal:
     kind = KINDS[resource]
     return bad_request(f'{kind} in version "v1" cannot be handled as a {kind}: {why}')

@@ -240,6 +240,18 @@ def test_a_conflict_of_something_else_than_names_is_no_failure(
         started(runtime)
 
 
+def test_a_change_meant_for_a_pod_that_was_there_before_leaves_another_as_it_is(
+        runtime: KubernetesRuntime, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = started(runtime, "sleep 60")
+    there = api.get(str(name))
+    before = there | {"metadata": there["metadata"] | {"uid": str(uuid4())}}
+    monkeypatch.setattr(runtime, "_find", lambda _: before)
+    with pytest.raises(Conflict, match="field is immutable"):
+        api.patch(str(name), {"metadata": {"uid": before["metadata"]["uid"], "finalizers": []}})
+    runtime.remove(name)
+    assert api.get(str(name))["metadata"]["finalizers"] == there["metadata"]["finalizers"]
+
+
 def test_a_quota_that_is_full_is_no_failure(runtime: KubernetesRuntime, cluster: Cluster) -> None:
     cluster.registry.pod_quotas["robot-sims"] = 0
     with pytest.raises(Unavailable, match="exceeded quota"):
