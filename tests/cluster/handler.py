@@ -185,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
             self._selection(call), self._number("limit") or 0, self.query.get("continue", ""))
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         if following:
-            metadata |= {"continue": following, "remainingItemCount": left}
+            metadata |= {"continue": following, **({} if left is None else {"remainingItemCount": left})}
         head = {"kind": f"{KINDS[call.resource]}List", "apiVersion": "v1", "metadata": metadata}
         items = b",".join(version.item for version in found)
         self._send(200, json.dumps(head).encode()[:-1] + b',"items":[' + items + b"]}")

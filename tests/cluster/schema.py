@@ -20,6 +20,9 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: True,
 }
 _NAMES = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+# Times that are written as null when they are not known.
+_TIMES = {"V1PodCondition": ("lastProbeTime", "lastTransitionTime"), "V1ContainerStateRunning": ("startedAt",),
+          "V1ContainerStateTerminated": ("startedAt", "finishedAt")}
 # Quantities may be given as numbers; Kubernetes keeps them as strings.
 _QUANTITIES = {"limits", "requests", "sizeLimit", "divisor"}
 
@@ -68,7 +71,7 @@ class _WrongType(Exception):
 def _shape_model(model: str, body: Any, path: str, unknown: list[str]) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise _WrongType(body, path, model)
-    return dict(_shaped_fields(model, body, path, unknown))
+    return dict.fromkeys(_TIMES.get(model, ())) | dict(_shaped_fields(model, body, path, unknown))
 
 
 def _shaped_fields(model: str, body: dict[str, Any], path: str, unknown: list[str]) -> Iterator[tuple[str, Any]]:

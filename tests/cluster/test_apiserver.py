@@ -259,6 +259,19 @@ def test_a_patch_may_not_move_a_pod_nor_mind_its_revision_when_it_says_0(three: 
     assert (moved["code"], patched.metadata.labels["job"]) == (400, "5")
 
 
+def test_times_that_nobody_knows_are_null(three: client.CoreV1Api) -> None:
+    three.patch_namespaced_pod_status("a", NS, {"status": {
+        "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [{"name": "main", "state": {
+            "terminated": {"exitCode": 0}}, "image": "x", "imageID": "", "ready": False, "restartCount": 0}]}})
+
+    said = three.read_namespaced_pod("a", NS, _preload_content=False).json()["status"]
+
+    ready = next(each for each in said["conditions"] if each["type"] == "Ready")
+    assert (ready["lastProbeTime"], ready["lastTransitionTime"]) == (None, None)
+    end = said["containerStatuses"][0]["state"]["terminated"]
+    assert (end["startedAt"], end["finishedAt"]) == (None, None)
+
+
 def test_a_container_that_has_ended_does_not_run_again(api: client.CoreV1Api) -> None:
     bound(api, "a")
     said = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}

@@ -53,8 +53,12 @@ class Cluster:
         return datetime.now(UTC) + self._ahead
 
     def create(self, pod: Body) -> Body:
-        """Make a pod."""
-        return self._call("POST", body=pod)
+        """Make a pod. That there is no such namespace is not the pod's fault."""
+        try:
+            return self._call("POST", body=pod)
+        except NotFound as missing:
+            raise NotMade(f"Kubernetes has no place for pods: {missing.detail}", code="runtime_unavailable",
+                          remedy="make the namespace, or set SIM_NAMESPACE to one that is there") from missing
 
     def get(self, name: str) -> Body:
         """A pod as it is now: a strong read."""

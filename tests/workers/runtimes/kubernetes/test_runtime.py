@@ -281,6 +281,19 @@ def test_what_may_pass_is_tried_again_and_nothing_was_made(
         started(runtime)
 
 
+def test_a_namespace_that_ends_or_is_gone_is_waited_for(runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    name = started(runtime, "exit 0")
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    cluster.registry.delete("namespaces", "", "robot-sims")
+    with pytest.raises(NotMade, match="is being terminated"):
+        started(runtime)
+    runtime.remove(name)
+    cluster.server.until(lambda: cluster.registry.store.get("namespaces", "", "robot-sims") is None)
+    with pytest.raises(NotMade, match='namespaces "robot-sims" not found') as caught:
+        started(runtime)
+    assert "SIM_NAMESPACE" in (caught.value.remedy or "")
+
+
 def test_an_api_server_that_is_down_is_named(runtime: KubernetesRuntime, cluster: Cluster) -> None:
     cluster.server.stop()
     with pytest.raises(NotMade, match="does not answer") as caught:
