@@ -12,12 +12,20 @@ _SUFFIXES = {
     "M": Decimal(10) ** 6, "G": Decimal(10) ** 9, "T": Decimal(10) ** 12, "P": Decimal(10) ** 15,
     "Ki": Decimal(2) ** 10, "Mi": Decimal(2) ** 20, "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40,
     "Pi": Decimal(2) ** 50}
+# For so long pods stay on a node that is not heard of.
+_OUTAGES = [{"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute",
+             "tolerationSeconds": 300} for state in ("not-ready", "unreachable")]
 _QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)([a-zA-Z]*)")
 
 
 def timestamp(after_seconds: float = 0) -> str:
     """Now, or so much later, to the second, as metav1.Time is written."""
     return (datetime.now(UTC) + timedelta(seconds=after_seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def earlier(time: str, seconds: float) -> str:
+    """A timestamp so much before another."""
+    return (datetime.fromisoformat(time) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def quantity(text: str) -> Decimal:
@@ -41,8 +49,12 @@ def complete_spec(spec: dict[str, Any]) -> dict[str, Any]:
     """A pod's spec with Kubernetes' defaults."""
     complete = {
         "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",
-        "serviceAccountName": "default", "securityContext": {}, "schedulerName": "default-scheduler",
+        "serviceAccountName": "default", "serviceAccount": spec.get("serviceAccountName", "default"),
+        "securityContext": {}, "schedulerName": "default-scheduler",
         "enableServiceLinks": True, "priority": 0, "preemptionPolicy": "PreemptLowerPriority"} | spec
+    complete["tolerations"] = [*spec.get("tolerations", []), *_OUTAGES]
+    if "volumes" in spec:
+        complete["volumes"] = [volume if len(volume) > 1 else volume | {"emptyDir": {}} for volume in spec["volumes"]]
     for group in ("initContainers", "containers"):
         if group in spec:
             complete[group] = [_complete_container(container) for container in spec[group]]

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.cluster import podlogs
+from tests.cluster import podlogs, schema
 from tests.cluster.faults import Answer, Call
 from tests.cluster.refusals import KINDS, Refusal, bad_request, expired, forbidden, no_such_path
 from tests.cluster.selectors import select_fields, select_labels
@@ -132,11 +132,16 @@ class Handler(BaseHTTPRequestHandler):
         what = f"{call.resource}/{call.subresource}" if call.subresource else call.resource
         if not call.resource or self.api.allowed is None or (call.verb, what) in self.api.allowed:
             return
-        where = f' in the namespace "{call.namespace}"' if call.namespace else " at the cluster scope"
+        namespace = call.namespace or (call.name if call.resource == "namespaces" else "")
+        where = f' in the namespace "{namespace}"' if namespace else " at the cluster scope"
         raise forbidden(call.resource, call.name, f'User "{self.api.user}" cannot {call.verb} resource "{what}" in API '
                         f'group ""{where}')
 
     def _create(self, call: Call, raw: bytes) -> None:
+        if self._media_type() not in ("application/json", ""):
+            raise Refusal(415, "UnsupportedMediaType", "the body of the request was in an unknown format - accepted "
+                          "media types include: application/json, application/yaml, "
+                          "application/vnd.kubernetes.protobuf")
         time.sleep(self.api.create_seconds)
         version = self.api.registry.create(
             call.resource, call.namespace or None, _parse(raw), strict=self._is_strict(),
@@ -152,18 +157,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def _patch(self, call: Call, raw: bytes) -> None:
         self._refuse_dry_run()
-        media_type = self.headers.get("Content-Type", "").partition(";")[0].strip()
         version = self.api.registry.patch(
-            call.resource, call.namespace, call.name, media_type, _parse(raw), status=call.subresource == "status",
-            strict=self._is_strict())
+            call.resource, call.namespace, call.name, self._media_type(), _parse(raw),
+            status=call.subresource == "status", strict=self._is_strict())
         self._send(200, version.document)
 
     def _delete(self, call: Call, raw: bytes) -> None:
         self._refuse_dry_run()
-        options = _parse(raw) if raw else {}
+        options = schema.shape_options(_parse(raw) if raw else {})
+        if "dryRun" in options:
+            raise bad_request("this server knows dryRun of create only")
         grace = options.get("gracePeriodSeconds", self._number("gracePeriodSeconds"))
-        if grace is not None and grace < 0:
-            raise bad_request("gracePeriodSeconds must be non-negative")
         conditions = options.get("preconditions") or {}
         version = self.api.registry.delete(
             call.resource, call.namespace, call.name, grace_seconds=grace, uid=conditions.get("uid"),
@@ -172,6 +176,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _list(self, call: Call, raw: bytes) -> None:
         self._check_revision()
+        if self.query.get("continue") and self.query.get("resourceVersion") not in (None, "", "0"):
+            raise bad_request("specifying resource version is not allowed when using continue")
         if self.query.get("resourceVersionMatch") == "Exact" and (
                 self.query.get("resourceVersion") != str(self.api.registry.store.revision)):
             raise expired("The resourceVersion for the provided list is too old.")
@@ -179,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
             self._selection(call), self._number("limit") or 0, self.query.get("continue", ""))
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         if following:
-            metadata |= {"continue": following, "remainingItemCount": left}
+            metadata |= {"continue": following, **({} if left is None else {"remainingItemCount": left})}
         head = {"kind": f"{KINDS[call.resource]}List", "apiVersion": "v1", "metadata": metadata}
         items = b",".join(version.item for version in found)
         self._send(200, json.dumps(head).encode()[:-1] + b',"items":[' + items + b"]}")
@@ -187,11 +193,9 @@ class Handler(BaseHTTPRequestHandler):
     def _watch(self, call: Call, raw: bytes) -> None:
         if "sendInitialEvents" in self.query:
             raise bad_request("sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
-        self._check_revision()
-        since = self.query.get("resourceVersion", "0")
+        selection, since = self._selection(call), self._revision()
         try:
-            with self.api.registry.store.watch(
-                    self._selection(call), int(since) if since not in ("", "0") else None) as watch:
+            with self.api.registry.store.watch(selection, since or None) as watch:
                 self._begin_stream("application/json")
                 self._send_events(watch)
         except Refusal as gone:
@@ -220,17 +224,23 @@ class Handler(BaseHTTPRequestHandler):
             mark = now + self.api.bookmark_seconds if now >= mark else mark
 
     def _selection(self, call: Call) -> Selection:
-        return Selection(call.resource, call.namespace or None, select_labels(self.query.get("labelSelector", "")),
-                         select_fields(self.query.get("fieldSelector", "")))
+        labels, fields = self.query.get("labelSelector", ""), self.query.get("fieldSelector", "")
+        return Selection(call.resource, call.namespace or None, select_labels(labels), select_fields(fields),
+                         is_narrow=bool(labels or fields))
 
-    def _check_revision(self) -> None:
+    def _revision(self) -> int:
         text = self.query.get("resourceVersion") or "0"
-        current = self.api.registry.store.revision
         if not text.isdigit():
             raise bad_request(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": '
                               "invalid syntax")
-        if int(text) > current:
-            raise Refusal(504, "Timeout", f"Too large resource version: {text}, current: {current}", retry_after=1)
+        return int(text)
+
+    def _check_revision(self) -> None:
+        """Of a list: a watch from a revision of the future waits for it without a word."""
+        asked, current = self._revision(), self.api.registry.store.revision
+        if asked > current:
+            raise Refusal(504, "Timeout", f"Timeout: Too large resource version: {asked}, current: {current}",
+                          retry_after=1)
 
     def _send_log(self, pod: Version) -> None:
         if unknown := {"previous", "sinceSeconds", "sinceTime", "timestamps"} & set(self.query):
@@ -251,9 +261,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _number(self, name: str) -> int | None:
         text = self.query.get(name, "")
-        if text and not text.isdigit():
+        if text and not text.removeprefix("-").isdigit():
             raise bad_request(f"{name}: strconv.ParseInt: parsing {text!r}: invalid syntax")
         return int(text) if text else None
+
+    def _media_type(self) -> str:
+        return self.headers.get("Content-Type", "").partition(";")[0].strip()
 
     def _is_strict(self) -> bool:
         return self.query.get("fieldValidation") == "Strict"
@@ -294,6 +307,7 @@ class Handler(BaseHTTPRequestHandler):
         # What a slow client leaves in here is not counted as its slowness.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         self.send_response_only(200)
+        self.send_header("Date", self.date_time_string())
         self.send_header("Content-Type", media_type)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()

@@ -58,6 +58,10 @@ def required(field: str) -> Cause:
 def check_qualified(field: str, key: str) -> Iterator[Cause]:
     """A key of labels and annotations, or a finalizer: `name` or `prefix/name`."""
     prefix, slash, name = key.rpartition("/")
+    if "/" in prefix:
+        yield invalid_value(field, key, f"a qualified {NAME_PART.fault('')} with an optional DNS subdomain prefix and "
+                            "'/' (e.g. 'example.com/MyName')")
+        return
     if slash and (fault := DNS_SUBDOMAIN.fault(prefix)):
         yield invalid_value(field, key, f"prefix part {fault}")
     yield from NAME_PART.check(field, name)

@@ -51,7 +51,7 @@ def _merge_field(merged: Body, name: str, value: Any) -> None:
     elif value is None:
         merged.pop(name, None)
     elif name in _MERGED_SETS:
-        merged[name] = list(dict.fromkeys([*merged.get(name, []), *value]))
+        merged[name] = list(dict.fromkeys([*value, *merged.get(name, [])]))
     elif isinstance(value, list) and name in _MERGE_KEYS:
         merged[name] = _merge_items(merged.get(name, []), value, _MERGE_KEYS[name])
     else:

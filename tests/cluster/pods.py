@@ -92,7 +92,7 @@ class PodLife:
             before, self.pod = self._heard_grace, pod
             self._heard_grace = pod.body["metadata"].get("deletionGracePeriodSeconds")
             if self._heard_grace not in (None, before):
-                raise Stop(self._heard_grace)
+                raise Stop(self._heard_grace or self.node.delays.forced)
 
         self.tell(look)
 

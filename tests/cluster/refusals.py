@@ -65,11 +65,19 @@ def forbidden(resource: str, name: str, why: str) -> Refusal:
     return Refusal(403, "Forbidden", f"{subject} is forbidden: {why}", **details)
 
 
+def terminating(name: str, namespace: str) -> Refusal:
+    """A pod that is to be made in a namespace that is being deleted."""
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    cause = {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated",
+             "field": "metadata.namespace"}
+    return Refusal(403, "Forbidden", f'pods "{name}" is forbidden: {why}', name=name, kind="pods", causes=[cause])
+
+
 def invalid(resource: str, name: str, causes: list[Cause]) -> Refusal:
     words = ", ".join(str(cause) for cause in causes)
     return Refusal(
         422, "Invalid", f'{KINDS[resource]} "{name}" is invalid: {f"[{words}]" if len(causes) > 1 else words}',
-        name=name, kind=KINDS[resource],
+        **({"name": name} if name else {}), kind=KINDS[resource],
         causes=[{"reason": cause.reason, "message": cause.text, "field": cause.field} for cause in causes])
 
 

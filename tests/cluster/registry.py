@@ -7,10 +7,21 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from tests.cluster import defaults, names, patches, schema, security, validation
-from tests.cluster.refusals import KINDS, already_exists, bad_request, conflict, expired, forbidden, invalid, not_found
+from tests.cluster import changes, defaults, names, patches, schema, security, validation
+from tests.cluster.refusals import (
+    KINDS,
+    Cause,
+    already_exists,
+    bad_request,
+    conflict,
+    expired,
+    forbidden,
+    invalid,
+    not_found,
+    terminating,
+)
 from tests.cluster.store import Body, Store, Version
-from tests.cluster.watches import Selection
+from tests.cluster.watches import Change, Selection
 
 _READ_ONLY = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
               "generateName", "generation", "resourceVersion")
@@ -24,6 +35,7 @@ class Registry:
         self.store = store
         self.pod_quotas: dict[str, int] = {}  # namespace: pods that may live there
         self._pages: OrderedDict[str, list[Version]] = OrderedDict()
+        store.subscribe(self._hear)
 
     def create(self, resource: str, namespace: str | None, body: Any, *, strict: bool = False,
                dry_run: bool = False) -> Version:
@@ -31,6 +43,9 @@ class Registry:
         metadata = object_.setdefault("metadata", {})
         if namespace is not None and metadata.get("namespace") not in (None, namespace):
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        if not metadata.get("name") and not metadata.get("generateName"):
+            raise invalid(resource, "", [Cause("metadata.name", "Required value: name or generateName is required",
+                                               "FieldValueRequired")])
         object_["metadata"] = defaults.complete_metadata(metadata, namespace)
         with self.store.lock:
             if resource == "pods":
@@ -48,6 +63,8 @@ class Registry:
         if home is None:
             raise not_found("namespaces", namespace)
         name = pod["metadata"]["name"]
+        if "deletionTimestamp" in home.body["metadata"]:
+            raise terminating(name, namespace)
         _refuse_causes("pods", name, validation.check_pod(pod))
         spec = defaults.complete_spec(pod["spec"])
         if home.body["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") == "restricted" and (
@@ -81,7 +98,7 @@ class Registry:
             _check_preconditions(resource, old, new.get("metadata", {}))
             kept = {"spec"} if status else {"status"}
             new = {field: (old.body if field in kept else new).get(field, {}) for field in old.body}
-            _refuse_causes(resource, name, validation.check_change(resource, old.body, new))
+            _refuse_causes(resource, name, changes.check_change(resource, old.body, new))
             return self._save(old, new)
 
     def change(self, pod: Version, change: Callable[[Body], Body]) -> Version | None:
@@ -103,7 +120,8 @@ class Registry:
         if new == old.body:
             return old
         if metadata.get("deletionGracePeriodSeconds") == 0 and not metadata.get("finalizers"):
-            return self.store.remove(Version(old.resource, new))
+            self.store.remove(old)
+            return Version(old.resource, new)
         return self.store.put(old.resource, new | {"metadata": dict(metadata)})
 
     def delete(self, resource: str, namespace: str, name: str, *, grace_seconds: int | None = None,
@@ -111,26 +129,57 @@ class Registry:
         with self.store.lock:
             old = self.get(resource, namespace, name)
             _check_deletion(old, uid, resource_version)
-            if resource != "pods":
-                return self.store.remove(old)
-            return self._delete_pod(old, grace_seconds)
+            grace = grace_seconds if grace_seconds is None or grace_seconds >= 0 else 1
+            if resource == "namespaces":
+                return self._end_namespace(old)
+            if "deletionTimestamp" in old.body["metadata"]:
+                return self._hasten(old, grace)
+            spec, status = old.body["spec"], old.body["status"]
+            if "nodeName" not in spec or status["phase"] in _ENDED:
+                grace = 0
+            grace = spec["terminationGracePeriodSeconds"] if grace is None else grace
+            return self._mark_deleted(old, defaults.timestamp(grace), grace)
 
-    def _delete_pod(self, old: Version, grace_seconds: int | None) -> Version:
-        spec, status = old.body["spec"], old.body["status"]
-        grace = spec["terminationGracePeriodSeconds"] if grace_seconds is None else grace_seconds
-        if "nodeName" not in spec or status["phase"] in _ENDED:
-            grace = 0
-        before = old.body["metadata"].get("deletionGracePeriodSeconds")
-        if before is not None and grace >= before:
+    def _hasten(self, old: Version, grace: int | None) -> Version:
+        """What is being deleted already: a grace can only be shortened, and counts from the first request."""
+        metadata = old.body["metadata"]
+        before = metadata["deletionGracePeriodSeconds"]
+        if grace is None or grace >= before:
             return old
-        metadata = old.body["metadata"] | {
-            "deletionTimestamp": defaults.timestamp(grace), "deletionGracePeriodSeconds": grace}
+        return self._mark_deleted(old, defaults.earlier(metadata["deletionTimestamp"], before - grace), grace)
+
+    def _mark_deleted(self, old: Version, when: str, grace: int) -> Version:
+        """The object goes when its grace is none and nothing holds it: two changes."""
+        metadata = old.body["metadata"] | {"deletionTimestamp": when, "deletionGracePeriodSeconds": grace}
+        version = self.store.put(old.resource, old.body | {"metadata": metadata})
         if grace == 0 and not metadata.get("finalizers"):
-            return self.store.remove(Version("pods", old.body | {"metadata": metadata}))
-        return self.store.put("pods", old.body | {"metadata": metadata})
+            self.store.remove(version)
+        return version
+
+    def _end_namespace(self, old: Version) -> Version:
+        """It is terminating until its last pod is gone, all of which are deleted."""
+        if "deletionTimestamp" in old.body["metadata"]:
+            return old
+        metadata = old.body["metadata"] | {"deletionTimestamp": defaults.timestamp()}
+        version = self.store.put("namespaces", old.body | {"metadata": metadata, "status": {"phase": "Terminating"}})
+        for pod in self.store.objects("pods", old.key[2]):
+            self.delete(*pod.key)
+        self._let_go(old.key[2])
+        return version
+
+    def _let_go(self, namespace: str) -> None:
+        """Of a namespace that is to end."""
+        home = self.store.get("namespaces", "", namespace)
+        if home and "deletionTimestamp" in home.body["metadata"] and not self.store.objects("pods", namespace):
+            self.store.remove(home)
+
+    def _hear(self, change: Change) -> None:
+        if change.new is None and change.version.resource == "pods":
+            self._let_go(change.version.key[1])
 
     def page(self, selection: Selection, limit: int, token: str) -> tuple[list[Version], int, str, int | None]:
-        """Objects, the revision that they are of, the token of what follows ("" when nothing does) and how many do."""
+        """Objects, the revision that they are of, the token of what follows ("" when nothing does) and how many do:
+        not counted where something is selected."""
         if token:
             revision, found = self._continue(token)
         else:
@@ -138,14 +187,14 @@ class Registry:
                 revision = self.store.revision
                 found = [version for version in self.store.objects(selection.resource, selection.namespace)
                          if selection.takes(version)]
-        if not limit or len(found) <= limit:
+        if limit <= 0 or len(found) <= limit:
             return found, revision, "", None
         rest = found[limit:]
         following = base64.urlsafe_b64encode(json.dumps({"rv": revision, "start": rest[0].key}).encode()).decode()
         self._pages[following] = rest
         while len(self._pages) > 100:
             self._pages.popitem(last=False)
-        return found[:limit], revision, following, len(rest)
+        return found[:limit], revision, following, None if selection.is_narrow else len(rest)
 
     def _continue(self, token: str) -> tuple[int, list[Version]]:
         try:
@@ -154,7 +203,8 @@ class Registry:
             raise bad_request("continue key is not valid") from None
         except KeyError:
             raise expired("The provided continue parameter is too old to display a consistent list result. You can "
-                          "start a new list without the continue parameter.") from None
+                          "start a new list without the continue parameter, or use the continue token in this response "
+                          "to retrieve the remainder of the results.") from None
 
     def forget_pages(self) -> None:
         self._pages.clear()
@@ -189,18 +239,21 @@ def _check_preconditions(resource: str, old: Version, asked: Body) -> None:
     if asked.get("name", metadata["name"]) != metadata["name"]:
         raise bad_request(f'the name of the object ({asked["name"]}) does not match the name on the URL '
                           f'({metadata["name"]})')
-    if asked.get("uid", metadata["uid"]) != metadata["uid"]:
-        raise conflict(resource, metadata["name"], f"Precondition failed: UID in precondition: {asked['uid']}, "
-                       f"UID in object meta: {metadata['uid']}")
-    if asked.get("resourceVersion") not in (None, "", metadata["resourceVersion"]):
+    namespace = metadata.get("namespace")
+    if asked.get("namespace", namespace) != namespace:
+        raise bad_request(f'the namespace of the object ({asked["namespace"]}) does not match the namespace on the '
+                          f'request ({namespace})')
+    if asked.get("resourceVersion") not in (None, "", "0", metadata["resourceVersion"]):
         raise conflict(resource, metadata["name"], "the object has been modified; please apply your changes to the "
                        "latest version and try again")
 
 
 def _check_deletion(old: Version, uid: str | None, resource_version: str | None) -> None:
+    """Kubernetes names the kind here, where other conflicts name the resource."""
     metadata = old.body["metadata"]
-    for word, asked, actual in (("UID", uid, metadata["uid"]),
-                                ("ResourceVersion", resource_version, metadata["resourceVersion"])):
+    for word, asked, actual, fate in (
+            ("UID", uid, metadata["uid"], "deleted and then recreated"),
+            ("ResourceVersion", resource_version, metadata["resourceVersion"], "modified")):
         if asked is not None and asked != actual:
-            raise conflict(old.resource, metadata["name"], f"the {word} in the precondition ({asked}) does not match "
-                           f"the {word} in record ({actual}). The object might have been deleted and then recreated")
+            raise conflict(KINDS[old.resource], metadata["name"], f"the {word} in the precondition ({asked}) does not "
+                           f"match the {word} in record ({actual}). The object might have been {fate}")

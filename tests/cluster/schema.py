@@ -20,6 +20,9 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: True,
 }
 _NAMES = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+# Times that are written as null when they are not known.
+_TIMES = {"V1PodCondition": ("lastProbeTime", "lastTransitionTime"), "V1ContainerStateRunning": ("startedAt",),
+          "V1ContainerStateTerminated": ("startedAt", "finishedAt")}
 # Quantities may be given as numbers; Kubernetes keeps them as strings.
 _QUANTITIES = {"limits", "requests", "sizeLimit", "divisor"}
 
@@ -44,6 +47,16 @@ def shape(resource: str, body: dict[str, Any], strict: bool) -> dict[str, Any]:
     return shaped
 
 
+def shape_options(body: Any) -> dict[str, Any]:
+    """Those of a deletion; 400 when they are something else."""
+    if isinstance(body, dict) and body.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise bad_request(f'no kind "{body["kind"]}" is registered for version "{body.get("apiVersion")}"')
+    try:
+        return _shape_model("V1DeleteOptions", body, "", [])
+    except _WrongType as wrong:
+        raise bad_request(f"json: {wrong}") from None
+
+
 def _cannot_handle(resource: str, why: str) -> Refusal:
     kind = KINDS[resource]
     return bad_request(f'{kind} in version "v1" cannot be handled as a {kind}: {why}')
@@ -58,7 +71,7 @@ class _WrongType(Exception):
 def _shape_model(model: str, body: Any, path: str, unknown: list[str]) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise _WrongType(body, path, model)
-    return dict(_shaped_fields(model, body, path, unknown))
+    return dict.fromkeys(_TIMES.get(model, ())) | dict(_shaped_fields(model, body, path, unknown))
 
 
 def _shaped_fields(model: str, body: dict[str, Any], path: str, unknown: list[str]) -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tests.cluster.names import check_qualified
 from tests.cluster.refusals import bad_request
 
 Test = Callable[[dict[str, Any]], bool]
@@ -14,6 +15,8 @@ _FIELDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "metadata.name": lambda body: body["metadata"]["name"],
     "metadata.namespace": lambda body: body["metadata"].get("namespace", ""),
     "spec.nodeName": lambda body: body.get("spec", {}).get("nodeName", ""),
+    "spec.schedulerName": lambda body: body.get("spec", {}).get("schedulerName", ""),
+    "spec.serviceAccountName": lambda body: body.get("spec", {}).get("serviceAccountName", ""),
     "spec.restartPolicy": lambda body: body.get("spec", {}).get("restartPolicy", ""),
     "status.phase": lambda body: body.get("status", {}).get("phase", ""),
     "status.podIP": lambda body: body.get("status", {}).get("podIP", ""),
@@ -22,23 +25,29 @@ _FIELDS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 def select_labels(text: str) -> Test:
     """What a labelSelector selects: =, ==, !=, in, notin, key, !key, joined by commas."""
-    tests = [_label_test(part) for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    tests = [_label_test(part) for part in re.split(r",(?![^(]*\))", text)] if text.strip() else []
     return lambda body: all(test(body["metadata"].get("labels") or {}) for test in tests)
 
 
 def _label_test(part: str) -> Callable[[dict[str, str]], bool]:
     if match := _SET.fullmatch(part):
-        key, word, values = match[1], match[2], {value.strip() for value in match[3].split(",")}
+        key, word, values = _key(match[1]), match[2], {value.strip() for value in match[3].split(",")}
         if word == "in":
             return lambda labels: labels.get(key) in values
         return lambda labels: labels.get(key) not in values
     if match := _EQUAL.fullmatch(part):
-        key, value, negated = match[1], match[3], match[2] == "!="
+        key, value, negated = _key(match[1]), match[3], match[2] == "!="
         return lambda labels: (labels.get(key) == value) is not negated
     if match := _EXISTS.fullmatch(part):
-        key, negated = match[2], bool(match[1])
+        key, negated = _key(match[2]), bool(match[1])
         return lambda labels: (key in labels) is not negated
     raise bad_request(f"unable to parse requirement: {part!r}")
+
+
+def _key(text: str) -> str:
+    for fault in check_qualified("key", text):
+        raise bad_request(f"unable to parse requirement: {fault}")
+    return text
 
 
 def select_fields(text: str) -> Test:

@@ -33,6 +33,11 @@ class Version:
     def revision(self) -> int:
         return int(self.body["metadata"]["resourceVersion"])
 
+    def numbered(self, revision: int) -> "Version":
+        """The same with another resourceVersion."""
+        metadata = self.body["metadata"] | {"resourceVersion": str(revision)}
+        return Version(self.resource, self.body | {"metadata": metadata})
+
     @cached_property
     def item(self) -> bytes:
         """As a part of a list: Kubernetes leaves out kind and apiVersion there."""
@@ -84,11 +89,10 @@ class Store:
         """Its last state, with the revision of its end."""
         with self.lock:
             self.revision += 1
-            metadata = version.body["metadata"] | {"resourceVersion": str(self.revision)}
-            last = Version(version.resource, version.body | {"metadata": metadata})
             del self._objects[version.key]
-            self._publish(Change(self.revision, version, None, last))
-            return last
+            change = Change(self.revision, version, None)
+            self._publish(change)
+            return change.before
 
     def subscribe(self, listener: Callable[[Change], None]) -> None:
         """Call it with each change from now on; it must return at once."""
@@ -101,7 +105,7 @@ class Store:
         watch = Watch(selection, self._watch_buffer)
         with self.lock:
             watch.offer_all(self._past(selection.resource, since))
-            watch.seen = self.revision
+            watch.seen = max(self.revision, since or 0)
             self._watches.add(watch)
         try:
             yield watch

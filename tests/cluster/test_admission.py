@@ -43,7 +43,10 @@ INVALID: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "a bad name": (with_metadata(name="Bad_Name"), "metadata.name", "a lowercase RFC 1123 subdomain"),
     "a bad label": (with_metadata(labels={"x": "-no"}), "metadata.labels", "a valid label must be"),
     "a long label": (with_metadata(labels={"x": "y" * 64}), "metadata.labels", "must be no more than 63 characters"),
-    "a bad key": (with_metadata(annotations={"a/b/c": ""}), "metadata.annotations", "prefix part"),
+    "a bad key": (with_metadata(annotations={"a/b/c": ""}), "metadata.annotations",
+                  "with an optional DNS subdomain prefix and '/'"),
+    "a bad prefix": (with_metadata(annotations={"A_/b": ""}), "metadata.annotations", "prefix part"),
+    "no name at all": (lambda pod: pod["metadata"].pop("name"), "metadata.name", "name or generateName is required"),
     "too much to say": (with_metadata(annotations={"x": "y" * 262_144}), "metadata.annotations",
                         "may not be more than 262144 bytes"),
     "a bare finalizer": (with_metadata(finalizers=["record"]), "metadata.finalizers[0]", "fully qualified"),
@@ -53,7 +56,15 @@ INVALID: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
                      "spec.containers[1].name", 'Duplicate value: "main"'),
     "a mount of nothing": (with_main(volumeMounts=[{"name": "x", "mountPath": "/x"}]),
                            "spec.containers[0].volumeMounts[0].name", 'Not found: "x"'),
-    "a volume of no kind": (with_spec(volumes=[{"name": "work"}]), "spec.volumes[0]", "must specify a volume type"),
+    "a bad value to choose nodes by": (with_spec(nodeSelector={"a": "b c"}), "spec.nodeSelector", "a valid label"),
+    "a toleration of nothing": (with_spec(tolerations=[{"operator": "Equal", "value": "x"}]),
+                                "spec.tolerations[0].operator", "operator must be Exists when `key` is empty"),
+    "a toleration of any value and of one": (
+        with_spec(tolerations=[{"key": "a", "operator": "Exists", "value": "x"}]), "spec.tolerations[0].operator",
+        "value must be empty"),
+    "a toleration for a while of what evicts nobody": (
+        with_spec(tolerations=[{"key": "a", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 3}]),
+        "spec.tolerations[0].effect", "effect must be 'NoExecute'"),
     "a request above its limit": (with_main(resources={"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}),
                                   "spec.containers[0].resources.requests", "less than or equal to cpu limit of 1"),
     "half a GPU": (with_main(resources={"limits": {"nvidia.com/gpu": "0.5"}}),
@@ -74,6 +85,15 @@ INVALID: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         with_spec(initContainers=[{"name": "i", "image": "x:1", "lifecycle": {"preStop": {"exec": {
             "command": ["x"]}}}}]), "spec.initContainers[0].lifecycle", "without restartPolicy=Always"),
 }
+
+
+def test_what_is_left_out_is_filled_in(api: client.CoreV1Api) -> None:
+    made = api.create_namespaced_pod(NS, gated("a", volumes=[{"name": "work"}]))
+
+    assert made.spec.volumes[0].empty_dir is not None
+    assert (made.spec.service_account, made.spec.service_account_name) == ("default", "default")
+    assert {(each.key, each.effect, each.toleration_seconds) for each in made.spec.tolerations} == {
+        ("node.kubernetes.io/not-ready", "NoExecute", 300), ("node.kubernetes.io/unreachable", "NoExecute", 300)}
 
 
 @pytest.mark.parametrize("case", INVALID)

@@ -1,6 +1,7 @@
 """What the API server does with pods, asked by the official client."""
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from tests.cluster import Cluster
-from tests.cluster.asking import NS, gated, names, refusal, watching
+from tests.cluster.asking import NS, a_pod, gated, names, refusal, watching
 
 
 def test_the_official_client_finds_its_way(cluster: Cluster, api: client.CoreV1Api) -> None:
@@ -80,8 +81,9 @@ def test_fields_select(three: client.CoreV1Api, selector: str, found: list[str])
     assert names(three.list_pod_for_all_namespaces(field_selector=selector)) == found
 
 
-def test_a_selector_that_is_none_is_400(three: client.CoreV1Api) -> None:
-    assert refusal(three.list_namespaced_pod, NS, label_selector="a b")["code"] == 400
+@pytest.mark.parametrize("selector", ["a b", "x/y/z=1", "job=1,", "="])
+def test_a_selector_that_is_none_is_400(three: client.CoreV1Api, selector: str) -> None:
+    assert refusal(three.list_namespaced_pod, NS, label_selector=selector)["code"] == 400
     assert refusal(three.list_namespaced_pod, NS, field_selector="spec.image=x")["code"] == 400
 
 
@@ -98,6 +100,15 @@ def test_pages_are_of_one_moment_until_their_token_expires(cluster: Cluster, thr
     assert second.metadata.resource_version == first.metadata.resource_version
     assert second.metadata._continue is None
     assert (body["code"], body["reason"]) == (410, "Expired")
+
+
+def test_what_follows_a_page_is_counted_only_where_nothing_is_selected(three: client.CoreV1Api) -> None:
+    page = three.list_namespaced_pod(NS, limit=1, label_selector="job").metadata
+
+    assert page.remaining_item_count is None
+    both = {"_continue": page._continue, "resource_version": "1"}
+    assert refusal(three.list_namespaced_pod, NS, limit=1, **both)["code"] == 400
+    assert len(three.list_namespaced_pod(NS, limit=-1).items) == 3
 
 
 @pytest.mark.parametrize(("media_type", "patch"), [
@@ -129,7 +140,8 @@ def test_a_patch_may_say_which_pod_it_means(three: client.CoreV1Api) -> None:
     three.patch_namespaced_pod("a", NS, {"metadata": {**good, "labels": {"x": "y"}}})
     stale = refusal(three.patch_namespaced_pod, "a", NS, {"metadata": {**good, "labels": {"x": "z"}}})
 
-    assert (other["code"], other["reason"], stale["code"]) == (409, "Conflict", 409)
+    assert (other["code"], other["reason"], stale["code"], stale["reason"]) == (422, "Invalid", 409, "Conflict")
+    assert 'metadata.uid: Invalid value: "x": field is immutable' in other["message"]
     assert "the object has been modified; please apply your changes to the latest version" in stale["message"]
 
 
@@ -141,7 +153,7 @@ def test_a_strategic_patch_adds_to_finalizers_and_a_merge_patch_replaces_them(ap
     kept = api.patch_namespaced_pod("a", NS, {"metadata": {"finalizers": []}})
     replaced = api.patch_namespaced_pod("a", NS, patch, _content_type="application/merge-patch+json")
 
-    assert added.metadata.finalizers == kept.metadata.finalizers == ["simyard.io/a", "simyard.io/b"]
+    assert added.metadata.finalizers == kept.metadata.finalizers == ["simyard.io/b", "simyard.io/a"]
     assert replaced.metadata.finalizers == ["simyard.io/b"]
 
 
@@ -179,6 +191,116 @@ def test_a_deletion_may_say_which_pod_it_means(cluster: Cluster, three: client.C
     uid = cluster.pod("a")["metadata"]["uid"]  # type: ignore[index]
     three.delete_namespaced_pod("a", NS, body={"preconditions": {"uid": uid}})
     assert cluster.pod("a") is None
+
+
+def test_a_conflict_of_a_deletion_names_the_kind(three: client.CoreV1Api) -> None:
+    body = refusal(three.delete_namespaced_pod, "a", NS, body={"preconditions": {"resourceVersion": "1"}})
+
+    assert body["details"]["kind"] == "Pod"
+    assert body["message"].startswith('Operation cannot be fulfilled on Pod "a": the ResourceVersion in the')
+
+
+def bound(api: client.CoreV1Api, name: str, **metadata: Any) -> None:
+    """A pod of a node that there is not."""
+    api.create_namespaced_pod(NS, a_pod(name, metadata=metadata, nodeName="elsewhere"))
+
+
+def test_a_deletion_that_is_hastened_counts_from_the_first_request(api: client.CoreV1Api) -> None:
+    bound(api, "a")
+    first = api.delete_namespaced_pod("a", NS, grace_period_seconds=100).metadata
+
+    longer = api.delete_namespaced_pod("a", NS, grace_period_seconds=200).metadata
+    shorter = api.delete_namespaced_pod("a", NS, grace_period_seconds=40).metadata
+    unstated = api.delete_namespaced_pod("a", NS).metadata
+
+    assert (longer.deletion_timestamp, longer.deletion_grace_period_seconds) == (first.deletion_timestamp, 100)
+    assert first.deletion_timestamp - shorter.deletion_timestamp == timedelta(seconds=60)
+    assert (shorter.deletion_grace_period_seconds, unstated.resource_version) == (40, shorter.resource_version)
+
+
+def test_what_ends_while_it_is_being_deleted_is_for_its_node_to_let_go(api: client.CoreV1Api) -> None:
+    bound(api, "a")
+    api.delete_namespaced_pod("a", NS)
+    api.patch_namespaced_pod_status("a", NS, {"status": {"phase": "Succeeded"}})
+
+    assert api.delete_namespaced_pod("a", NS).metadata.deletion_grace_period_seconds == 10
+    assert refusal(api.create_namespaced_pod, NS, gated("a"))["message"] == (
+        'object is being deleted: pods "a" already exists')
+    api.delete_namespaced_pod("a", NS, grace_period_seconds=0)
+    assert names(api.list_namespaced_pod(NS)) == []
+
+
+def test_a_grace_below_none_is_a_second(api: client.CoreV1Api) -> None:
+    bound(api, "a")
+
+    deleted = api.delete_namespaced_pod("a", NS, body={"gracePeriodSeconds": -5})
+
+    assert deleted.metadata.deletion_grace_period_seconds == 1
+
+
+@pytest.mark.parametrize("options", [{"kind": "Pod"}, {"gracePeriodSeconds": "x"}, {"dryRun": ["All"]}, []])
+def test_a_deletion_by_options_that_are_none_deletes_nothing(
+        cluster: Cluster, three: client.CoreV1Api, options: Any) -> None:
+    answer = urllib3.request("DELETE", f"{cluster.url}/api/v1/namespaces/{NS}/pods/a", json=options)
+
+    assert answer.status == 400
+    assert "a" in names(three.list_namespaced_pod(NS))
+
+
+@pytest.mark.parametrize("change", [{"deletionTimestamp": "2001-01-01T00:00:00Z"}, {"deletionGracePeriodSeconds": 0}])
+def test_a_pod_is_not_deleted_by_a_patch(three: client.CoreV1Api, change: Any) -> None:
+    assert "field is immutable" in refusal(three.patch_namespaced_pod, "a", NS, {"metadata": change})["message"]
+
+
+def test_a_patch_may_not_move_a_pod_nor_mind_its_revision_when_it_says_0(three: client.CoreV1Api) -> None:
+    moved = refusal(three.patch_namespaced_pod, "a", NS, {"metadata": {"namespace": "robot"}})
+    patched = three.patch_namespaced_pod("a", NS, {"metadata": {"resourceVersion": "0", "labels": {"job": "5"}}})
+
+    assert (moved["code"], patched.metadata.labels["job"]) == (400, "5")
+
+
+def test_times_that_nobody_knows_are_null(three: client.CoreV1Api) -> None:
+    three.patch_namespaced_pod_status("a", NS, {"status": {
+        "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [{"name": "main", "state": {
+            "terminated": {"exitCode": 0}}, "image": "x", "imageID": "", "ready": False, "restartCount": 0}]}})
+
+    said = three.read_namespaced_pod("a", NS, _preload_content=False).json()["status"]
+
+    ready = next(each for each in said["conditions"] if each["type"] == "Ready")
+    assert (ready["lastProbeTime"], ready["lastTransitionTime"]) == (None, None)
+    end = said["containerStatuses"][0]["state"]["terminated"]
+    assert (end["startedAt"], end["finishedAt"]) == (None, None)
+
+
+def test_a_container_that_has_ended_does_not_run_again(api: client.CoreV1Api) -> None:
+    bound(api, "a")
+    said = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+    ended, runs = ({"status": {"containerStatuses": [said | {"state": state}]}} for state in (
+        {"terminated": {"exitCode": 0}}, {"running": {"startedAt": "2026-01-01T00:00:00Z"}}))
+    api.patch_namespaced_pod_status("a", NS, runs)
+    api.patch_namespaced_pod_status("a", NS, ended)
+
+    body = refusal(api.patch_namespaced_pod_status, "a", NS, runs)
+
+    assert body["details"]["causes"][0]["field"] == "status.containerStatuses[0].state"
+    assert "may not be transitioned to non-terminated state" in body["message"]
+
+
+def test_a_namespace_ends_with_its_last_pod_and_takes_no_other(cluster: Cluster, api: client.CoreV1Api) -> None:
+    api.create_namespaced_pod(NS, gated("a"))
+    api.create_namespaced_pod(NS, gated("held", metadata={"finalizers": ["simyard.io/a"]}))
+
+    api.delete_namespace(NS)
+    ending = api.read_namespace(NS)
+    body = refusal(api.create_namespaced_pod, NS, gated("b"))
+    left = names(api.list_namespaced_pod(NS))
+    api.patch_namespaced_pod("held", NS, [{"op": "remove", "path": "/metadata/finalizers"}])
+
+    assert (ending.status.phase, left) == ("Terminating", ["held"])
+    assert (body["code"], body["message"]) == (
+        403, f'pods "b" is forbidden: unable to create new content in namespace {NS} because it is being terminated')
+    assert body["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+    assert names(api.list_namespace()) == ["robot"]
 
 
 def test_finalizers_hold_an_object_and_none_can_be_added_then(cluster: Cluster, api: client.CoreV1Api) -> None:

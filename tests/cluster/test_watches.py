@@ -44,6 +44,35 @@ def test_what_is_selected_no_longer_looks_deleted(three: client.CoreV1Api) -> No
     assert [next(stream), next(stream)] == [("ADDED", "b"), ("DELETED", "a")]
 
 
+def test_what_goes_is_told_as_it_was_before(api: client.CoreV1Api) -> None:
+    api.create_namespaced_pod(NS, gated("a", metadata={"labels": {"job": "1"}, "finalizers": ["simyard.io/a"]}))
+    unlabelled = watch.Watch().stream(api.list_namespaced_pod, NS, timeout_seconds=1, label_selector="job=1",
+                                      resource_version=revision(api))
+    api.patch_namespaced_pod("a", NS, {"metadata": {"labels": {"job": "2"}}})
+    api.delete_namespaced_pod("a", NS)
+    [left] = list(unlabelled)
+    released = watch.Watch().stream(api.list_namespaced_pod, NS, timeout_seconds=1, resource_version=revision(api))
+    answer = api.patch_namespaced_pod("a", NS, {"metadata": {"finalizers": None}},
+                                      _content_type="application/merge-patch+json")
+    [gone] = list(released)
+
+    assert (left["type"], left["object"].metadata.labels) == ("DELETED", {"job": "1"})
+    assert (gone["type"], gone["object"].metadata.finalizers) == ("DELETED", ["simyard.io/a"])
+    assert answer.metadata.finalizers is None
+    assert int(gone["object"].metadata.resource_version) > int(answer.metadata.resource_version)
+
+
+def test_a_deletion_at_once_is_two_changes(three: client.CoreV1Api) -> None:
+    since = revision(three)
+
+    answer = three.delete_namespaced_pod("a", NS)
+
+    changes = list(watch.Watch().stream(three.list_namespaced_pod, NS, timeout_seconds=1, resource_version=since))
+    assert [change["type"] for change in changes] == ["MODIFIED", "DELETED"]
+    assert all(change["object"].metadata.deletion_grace_period_seconds == 0 for change in changes)
+    assert answer.metadata.resource_version == changes[0]["object"].metadata.resource_version
+
+
 def test_bookmarks_come_to_those_who_ask_and_can_be_resumed_from(cluster: Cluster, three: client.CoreV1Api) -> None:
     cluster.server.bookmark_seconds = 0.01
     stream = watching(three, revision(three), label_selector="job=none", allow_watch_bookmarks=True)
@@ -83,7 +112,25 @@ def test_a_revision_of_the_future_is_too_large(three: client.CoreV1Api) -> None:
     body = refusal(three.list_namespaced_pod, NS, resource_version="1000000")
 
     assert (body["code"], body["reason"]) == (504, "Timeout")
-    assert body["message"].startswith("Too large resource version: 1000000, current: ")
+    assert body["message"].startswith("Timeout: Too large resource version: 1000000, current: ")
+
+
+def test_a_watch_from_a_revision_of_the_future_waits_for_it(three: client.CoreV1Api) -> None:
+    later = str(int(revision(three)) + 2)
+    stream = watching(three, later)
+    for name in "def":
+        three.create_namespaced_pod(NS, gated(name))
+
+    assert next(stream) == ("ADDED", "f")
+
+
+def test_a_watch_says_what_time_it_is_and_does_not_begin_with_a_selector_that_is_none(
+        three: client.CoreV1Api) -> None:
+    answer = three.list_namespaced_pod(NS, watch=True, timeout_seconds=1, _preload_content=False)
+    answer.close()
+
+    assert answer.headers["Date"]
+    assert refusal(lambda: list(watching(three, "", label_selector="a b")))["code"] == 400
 
 
 def test_a_slow_watcher_is_cut_off_and_finds_the_rest_from_where_it_was(tmp_path: Any) -> None:
@@ -128,14 +175,15 @@ def test_events_can_be_held_lost_and_late(cluster: Cluster, three: client.CoreV1
     faults.hold_events()
     three.delete_namespaced_pod("a", NS)
     faults.release_events()
-    assert next(stream) == ("DELETED", "a")
+    assert [next(stream), next(stream)] == [("MODIFIED", "a"), ("DELETED", "a")]
 
     faults.lose_events()
     three.delete_namespaced_pod("b", NS)
     faults.find_events()
     faults.delay_events(0.05)
     three.delete_namespaced_pod("d", NS)
-    assert next(stream) == ("DELETED", "d")
+    assert [next(stream), next(stream)] == [("MODIFIED", "d"), ("DELETED", "d")]
 
     again = watching(three, since)
-    assert [next(again) for _ in range(4)] == [("ADDED", "d"), *(("DELETED", name) for name in "abd")]
+    assert [next(again) for _ in range(7)] == [
+        ("ADDED", "d"), *((kind, name) for name in "abd" for kind in ("MODIFIED", "DELETED"))]

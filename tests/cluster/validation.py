@@ -9,6 +9,7 @@ from tests.cluster.names import (
     DNS_LABEL,
     DNS_SUBDOMAIN,
     ENV_NAME,
+    LABEL_VALUE,
     check_metadata,
     check_qualified,
     invalid_value,
@@ -21,11 +22,6 @@ _ENV_PATHS = {"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeN
               "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"}
 _FILE_PATHS = {"metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels", "metadata.annotations"}
 _LONGEST_SECONDS = 2**31 - 1
-_MUTABLE = ("image", "activeDeadlineSeconds", "tolerations", "schedulingGates")
-_IMMUTABLE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)")
 
 
 def check_pod(pod: Body) -> list[Cause]:
@@ -35,51 +31,7 @@ def check_pod(pod: Body) -> list[Cause]:
             *_check_containers(spec)]
 
 
-def check_change(resource: str, old: Body, new: Body) -> list[Cause]:
-    """Everything that is wrong with what a patch made of an object."""
-    form = DNS_SUBDOMAIN if resource == "pods" else DNS_LABEL
-    causes = check_metadata(new["metadata"] | {"name": old["metadata"]["name"]}, form)
-    causes += _check_new_finalizers(old["metadata"], new["metadata"])
-    if resource == "pods":
-        causes += _check_spec_change(old["spec"], new["spec"])
-    return causes
-
-
-def _check_new_finalizers(old: Body, new: Body) -> Iterator[Cause]:
-    added = [name for name in new.get("finalizers", []) if name not in old.get("finalizers", [])]
-    if "deletionTimestamp" in old and added:
-        names = ", ".join(f'"{name}"' for name in added)
-        yield Cause("metadata.finalizers", "Forbidden: no new finalizers can be added if the object is being deleted, "
-                    f"found new finalizers []string{{{names}}}", "FieldValueForbidden")
-
-
-def _check_spec_change(old: Body, new: Body) -> Iterator[Cause]:
-    if _fixed(old) != _fixed(new):
-        yield Cause("spec", f"Forbidden: {_IMMUTABLE}", "FieldValueForbidden")
-    if any(gate not in old.get("schedulingGates", []) for gate in new.get("schedulingGates", [])):
-        yield Cause("spec.schedulingGates", "Forbidden: only deletion is allowed", "FieldValueForbidden")
-    if any(toleration not in new.get("tolerations", []) for toleration in old.get("tolerations", [])):
-        yield Cause("spec.tolerations", "Forbidden: existing toleration can not be modified except its "
-                    "tolerationSeconds", "FieldValueForbidden")
-    before, after = old.get("activeDeadlineSeconds"), new.get("activeDeadlineSeconds")
-    if before is not None and after is None:
-        yield Cause("spec.activeDeadlineSeconds", "Invalid value: null: must not update from a positive integer to nil "
-                    "value")
-    elif before is not None and after > before:
-        yield invalid_value("spec.activeDeadlineSeconds", after, "must be less than or equal to previous value")
-    elif after is not None:
-        yield from _check_range("spec.activeDeadlineSeconds", after, 1)
-
-
-def _fixed(spec: Body) -> Body:
-    fixed = {field: value for field, value in spec.items() if field not in _MUTABLE}
-    for group in ("initContainers", "containers"):
-        fixed[group] = [{field: value for field, value in container.items() if field not in _MUTABLE}
-                        for container in spec.get(group, [])]
-    return fixed
-
-
-def _check_range(field: str, value: int | None, least: int) -> Iterator[Cause]:
+def check_range(field: str, value: int | None, least: int) -> Iterator[Cause]:
     if value is not None and not least <= value <= _LONGEST_SECONDS:
         yield invalid_value(field, value, f"must be between {least} and {_LONGEST_SECONDS}, inclusive")
 
@@ -92,19 +44,31 @@ def _check_word(field: str, value: str | None, *words: str) -> Iterator[Cause]:
 
 def _check_spec(spec: Body) -> Iterator[Cause]:
     yield from _check_word("spec.restartPolicy", spec.get("restartPolicy"), "Always", "OnFailure", "Never")
-    yield from _check_range("spec.activeDeadlineSeconds", spec.get("activeDeadlineSeconds"), 1)
-    yield from _check_range("spec.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds"), 0)
+    yield from check_range("spec.activeDeadlineSeconds", spec.get("activeDeadlineSeconds"), 1)
+    yield from check_range("spec.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds"), 0)
     for field in ("runAsUser", "runAsGroup", "fsGroup"):
-        yield from _check_range(f"spec.securityContext.{field}", spec.get("securityContext", {}).get(field), 0)
+        yield from check_range(f"spec.securityContext.{field}", spec.get("securityContext", {}).get(field), 0)
     if hostname := spec.get("hostname"):
         yield from DNS_LABEL.check("spec.hostname", hostname)
-    for key in spec.get("nodeSelector", {}):
+    for key, value in spec.get("nodeSelector", {}).items():
         yield from check_qualified("spec.nodeSelector", key)
+        yield from LABEL_VALUE.check("spec.nodeSelector", value)
     for index, toleration in enumerate(spec.get("tolerations", [])):
-        field = f"spec.tolerations[{index}]"
-        yield from _check_word(f"{field}.operator", toleration.get("operator"), "Equal", "Exists", "Lt", "Gt")
-        yield from _check_word(f"{field}.effect", toleration.get("effect"),
-                               "NoSchedule", "PreferNoSchedule", "NoExecute")
+        yield from _check_toleration(f"spec.tolerations[{index}]", toleration)
+
+
+def _check_toleration(field: str, toleration: Body) -> Iterator[Cause]:
+    operator, effect = toleration.get("operator"), toleration.get("effect")
+    yield from _check_word(f"{field}.operator", operator, "Equal", "Exists", "Lt", "Gt")
+    yield from _check_word(f"{field}.effect", effect, "NoSchedule", "PreferNoSchedule", "NoExecute")
+    if not toleration.get("key") and operator != "Exists":
+        yield invalid_value(f"{field}.operator", operator or "", "operator must be Exists when `key` is empty, which "
+                            'means "match all values and all keys"')
+    if operator == "Exists" and toleration.get("value"):
+        yield invalid_value(f"{field}.operator", toleration["value"], "value must be empty when `operator` is 'Exists'")
+    if "tolerationSeconds" in toleration and effect != "NoExecute":
+        yield invalid_value(f"{field}.effect", effect or "", "effect must be 'NoExecute' when `tolerationSeconds` is "
+                            "set")
 
 
 def _check_volumes(spec: Body) -> Iterator[Cause]:
@@ -112,9 +76,7 @@ def _check_volumes(spec: Body) -> Iterator[Cause]:
     for index, volume in enumerate(spec.get("volumes", [])):
         field = f"spec.volumes[{index}]"
         yield from _check_name(field, volume, names)
-        sources = [name for name in volume if name != "name"]
-        if not sources:
-            yield Cause(field, "Required value: must specify a volume type", "FieldValueRequired")
+        sources = [name for name in volume if name != "name"]  # none is an emptyDir
         for source in sources[1:]:
             yield Cause(f"{field}.{source}", "Forbidden: may not specify more than 1 volume type",
                         "FieldValueForbidden")
@@ -207,7 +169,7 @@ def _check_container(field: str, container: Body, volumes: set[Any]) -> Iterator
                                 "must be between 1 and 65535, inclusive")
     yield from _check_resources(f"{field}.resources", container.get("resources", {}))
     for user in ("runAsUser", "runAsGroup"):
-        yield from _check_range(f"{field}.securityContext.{user}", container.get("securityContext", {}).get(user), 0)
+        yield from check_range(f"{field}.securityContext.{user}", container.get("securityContext", {}).get(user), 0)
 
 
 def _check_policies(field: str, container: Body, is_init: bool) -> Iterator[Cause]:

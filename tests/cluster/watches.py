@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """One step of one object. Of a removed one `new` is None and `last` its last state, numbered with its end."""
+    """One step of one object; of a removed one `new` is None."""
 
     revision: int
     old: "Version | None"
     new: "Version | None"
-    last: "Version | None" = None
 
     @property
     def version(self) -> "Version":
-        version = self.new or self.last
-        assert version is not None
-        return version
+        """As it is now, or was in the end."""
+        return self.new or self.before
+
+    @property
+    def before(self) -> "Version":
+        """As it was until then, numbered with the change."""
+        assert self.old is not None
+        return self.old.numbered(self.revision)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Selection:
     namespace: str | None
     labels: Test
     fields: Test
+    is_narrow: bool = False  # by labels or fields
 
     def takes(self, version: "Version | None") -> bool:
         return (version is not None and version.resource == self.resource
@@ -46,11 +51,11 @@ class Selection:
 
     def event(self, change: Change) -> bytes | None:
         """The line that tells of a change, None when it is not about what was selected: one that is selected no longer
-        looks deleted."""
+        looks deleted, as it was before the change."""
         was, now = self.takes(change.old), self.takes(change.new)
         if now and change.new is not None:
             return _line("MODIFIED" if was else "ADDED", change.new.document)
-        return _line("DELETED", change.version.document) if was else None
+        return _line("DELETED", change.before.document) if was else None
 
 
 def _line(kind: str, document: bytes) -> bytes:

@@ -31,6 +31,7 @@ PASSING = {
     "is being terminated": "make the namespace anew",
     "error looking up service account": "wait: a namespace gets its service account just after it is made"} | {
     f"cannot {verb} resource": RIGHTS for verb in ("create", "get", "list", "watch", "delete", "patch")}
+ANOTHER = "metadata.uid: Invalid value"  # a patch that names the uid of a pod that was there before is 422, not 409
 
 
 class Expired(Exception):
@@ -52,8 +53,12 @@ class Cluster:
         return datetime.now(UTC) + self._ahead
 
     def create(self, pod: Body) -> Body:
-        """Make a pod."""
-        return self._call("POST", body=pod)
+        """Make a pod. That there is no such namespace is not the pod's fault."""
+        try:
+            return self._call("POST", body=pod)
+        except NotFound as missing:
+            raise NotMade(f"Kubernetes has no place for pods: {missing.detail}", code="runtime_unavailable",
+                          remedy="make the namespace, or set SIM_NAMESPACE to one that is there") from missing
 
     def get(self, name: str) -> Body:
         """A pod as it is now: a strong read."""
@@ -96,7 +101,7 @@ class Cluster:
         self._call("DELETE", name, body=body)
 
     def patch(self, name: str, change: Body) -> None:
-        """Merge this into a pod."""
+        """Merge this into a pod; Conflict when the change names the uid of another."""
         self._call("PATCH", name, body=change)
 
     def _call(self, method: str, name: str = "", *, query: list[tuple[str, Any]] | None = None,
@@ -161,7 +166,7 @@ def _ours(error: ApiException) -> Exception:
     said = _message(error)
     if error.status == 404:
         return NotFound(said)
-    if error.status == 409:
+    if error.status == 409 or (error.status == 422 and ANOTHER in said):
         return Conflict(said)
     if error.status == 410:
         return Expired(said)

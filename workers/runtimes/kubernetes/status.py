@@ -114,7 +114,7 @@ def _disruption(pod: Body, main: Body) -> Reason | None:
     # These times are whole seconds: of what happened in the same one, nobody knows which was first. It counts as
     # stopped, for to run it again costs less than to take half a recording for a whole one.
     target, ended = _condition(pod.get("status", {}), "DisruptionTarget"), main.get("finishedAt")
-    if target.get("reason") in DISRUPTIONS and (ended is None or target.get("lastTransitionTime", "") <= ended):
+    if target.get("reason") in DISRUPTIONS and (ended is None or (target.get("lastTransitionTime") or "") <= ended):
         return DISRUPTIONS[target["reason"]]
     asked = _asked_to_end(pod)
     if asked is None:

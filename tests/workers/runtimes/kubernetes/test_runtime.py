@@ -240,6 +240,18 @@ def test_a_conflict_of_something_else_than_names_is_no_failure(
         started(runtime)
 
 
+def test_a_change_meant_for_a_pod_that_was_there_before_leaves_another_as_it_is(
+        runtime: KubernetesRuntime, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = started(runtime, "sleep 60")
+    there = api.get(str(name))
+    before = there | {"metadata": there["metadata"] | {"uid": str(uuid4())}}
+    monkeypatch.setattr(runtime, "_find", lambda _: before)
+    with pytest.raises(Conflict, match="field is immutable"):
+        api.patch(str(name), {"metadata": {"uid": before["metadata"]["uid"], "finalizers": []}})
+    runtime.remove(name)
+    assert api.get(str(name))["metadata"]["finalizers"] == there["metadata"]["finalizers"]
+
+
 def test_a_quota_that_is_full_is_no_failure(runtime: KubernetesRuntime, cluster: Cluster) -> None:
     cluster.registry.pod_quotas["robot-sims"] = 0
     with pytest.raises(Unavailable, match="exceeded quota"):
@@ -267,6 +279,19 @@ def test_what_may_pass_is_tried_again_and_nothing_was_made(
     cluster.server.faults.refuse(403, f'pods "sim" is forbidden: {words}', verb="create")
     with pytest.raises(NotMade, match=re.escape(words)):
         started(runtime)
+
+
+def test_a_namespace_that_ends_or_is_gone_is_waited_for(runtime: KubernetesRuntime, cluster: Cluster) -> None:
+    name = started(runtime, "exit 0")
+    until(lambda: runtime.observe(name).recorder == Recorder.DONE)
+    cluster.registry.delete("namespaces", "", "robot-sims")
+    with pytest.raises(NotMade, match="is being terminated"):
+        started(runtime)
+    runtime.remove(name)
+    cluster.server.until(lambda: cluster.registry.store.get("namespaces", "", "robot-sims") is None)
+    with pytest.raises(NotMade, match='namespaces "robot-sims" not found') as caught:
+        started(runtime)
+    assert "SIM_NAMESPACE" in (caught.value.remedy or "")
 
 
 def test_an_api_server_that_is_down_is_named(runtime: KubernetesRuntime, cluster: Cluster) -> None:

@@ -33,7 +33,7 @@ def pod(main: dict[str, Any] | None = None, recorder: dict[str, Any] | None = No
             "status": {"phase": "Running", "initContainerStatuses": inits, "containerStatuses": mains, **fields}}
 
 
-def disrupted(reason: str, at: str = "2026-01-01T11:29:00Z") -> list[dict[str, str]]:
+def disrupted(reason: str, at: str | None = "2026-01-01T11:29:00Z") -> list[dict[str, str | None]]:
     return [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "its words",
              "lastTransitionTime": at}]
 
@@ -61,6 +61,7 @@ UNSCHEDULABLE = [{"type": "PodScheduled", "status": "False", "reason": "Unschedu
     (pod(ended(137), phase="Failed", reason="DeadlineExceeded"), (Seen.ENDED, Reason.RUN_TIMEOUT)),
     (pod(ended(0), phase="Failed", reason="DeadlineExceeded"), (Seen.ENDED, None)),
     (pod(ended(0), RUNNING, conditions=disrupted("PreemptionByScheduler")), (Seen.ENDED, Reason.PREEMPTED)),
+    (pod(ended(0), RUNNING, conditions=disrupted("PreemptionByScheduler", None)), (Seen.ENDED, Reason.PREEMPTED)),
     (pod(ended(0), RUNNING, conditions=disrupted("EvictionByEvictionAPI", "2026-01-01T11:31:00Z")), (Seen.ENDED, None)),
     (pod(ended(0), RUNNING, deleted="2026-01-01T11:29:00Z"), (Seen.ENDED, Reason.PREEMPTED)),
     (pod(ended(0), RUNNING, deleted="2026-01-01T11:59:00Z"), (Seen.ENDED, None)),
