@@ -36,7 +36,7 @@ check-code:
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared webapp workers standalone client simulators
 
 check-units:
-	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder -m "not servers and not long"
+	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m "not servers and not long"
 
 audit: install .venv-audit/installed  ## the manifests, by checkov, which does not get on with our own packages
 	rm -rf .venv-audit/manifests && mkdir .venv-audit/manifests
