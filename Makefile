@@ -36,7 +36,7 @@ check-code:
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared webapp workers standalone client simulators
 
 check-units:
-	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder -m "not servers and not long"
+	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m "not servers and not long"
 
 promtool: .venv/bin/promtool  ## for the tests of the alerts: Debian's, without the daemon that comes with it; needs no root
 

@@ -22,8 +22,9 @@ settings.load_profile("patient")
 LONG = {
     "test_cage.py", "test_collection.py", "test_driving.py", "test_excerpt.py", "test_extract.py",
     "test_given_cluster.py", "test_harvest.py", "test_hostile.py", "test_index_collection.py",
-    "test_index_properties.py", "test_kills.py", "test_node.py", "test_player.py", "test_ranges.py", "test_reader.py",
-    "test_recorder.py", "test_scheduler.py", "test_slicing.py", "test_trouble.py"}
+    "test_index_properties.py", "test_install.py", "test_kills.py", "test_node.py", "test_player.py",
+    "test_ranges.py", "test_reader.py", "test_recorder.py", "test_renew.py", "test_scheduler.py", "test_slicing.py",
+    "test_trouble.py"}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
