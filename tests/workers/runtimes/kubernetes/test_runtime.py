@@ -109,7 +109,7 @@ def test_what_an_image_runs_by_itself_is_stopped_and_heard_as_what_is_stated(
 
 
 def test_what_an_image_runs_that_nobody_could_look_at_runs_alone(runtime: KubernetesRuntime) -> None:
-    name = started(runtime, image="bare:1", command=())
+    name = started(runtime, image="bare:1", command=(), stop={"grace_seconds": 0.1})
     until(lambda: runtime.observe(name).recorder == Recorder.DONE)
     assert runtime.observe(name).exit_code == 4
 
@@ -389,7 +389,7 @@ def test_what_a_node_forgot_of_an_end_is_told_as_it_tells_it(runtime: Kubernetes
 
 
 def test_an_image_that_is_not_there_is_a_trouble(runtime: KubernetesRuntime) -> None:
-    name = started(runtime, image="missing:1")
+    name = started(runtime, image="missing:1", stop={"grace_seconds": 0.1})
     seen = until(lambda: (seen := runtime.observe(name)).reason and seen)
     assert (seen.seen, seen.reason) == (Seen.STARTING, Reason.IMAGE_PULL)
     runtime.stop(name, 2)
