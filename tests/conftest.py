@@ -91,3 +91,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole `simyard up`, one for each xdist worker."""
     with Stack(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
+    written = (stack.data / "logs/web.log").read_text()
+    assert "Listening at" in written
+    assert "MonkeyPatchWarning" not in written  # what was loaded before gevent came would block everybody

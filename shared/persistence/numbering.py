@@ -67,7 +67,7 @@ def _take_turn(tx: Connection) -> bool:
     try:
         tx.execute(select(func.pg_advisory_xact_lock(NUMBERING_LOCK)))
         tx.execute(select(func.pg_advisory_unlock(WAITING_LOCK)))
-    except BaseException:
+    except BaseException:  # whatever it is: the pool must not lend a connection that has the lock
         tx.invalidate()
         raise
     return True

@@ -61,7 +61,7 @@ def _respond(simulation: UUID | None, query: EventQuery, opening: Opening) -> Re
     mailbox = hub.join(simulation, me.id, me.viewer, partial(_cut, request.environ.get("gunicorn.socket")))
     try:
         frames = _open(opening, request.headers.get("Last-Event-ID") or query.last_event_id)
-    except BaseException:
+    except BaseException:  # also where the client goes: what did not begin leaves no place taken
         hub.leave(mailbox)
         raise
     response = Response(_stream(frames, mailbox, parts(), me), mimetype="text/event-stream",
